@@ -1,0 +1,247 @@
+"""Answers about a live frame: its accounts, its state in numbers, its names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import polars as pl
+
+from streamlab.changes import PART, TIME, WINDOW_START
+from streamlab.clocks import SYSTEM
+from streamlab.feed import RATE_OVER, Feed
+from streamlab.members import Member
+from streamlab.observed import State, Status
+from streamlab.plans import aggregates, nodes
+from streamlab.plans.nodes import output_schema
+from streamlab.runtime import kernel
+from streamlab.stats import OperatorStats, SourceStats, Stats, StoreStats
+from streamlab.views.words import age
+
+BEHIND = 5_000  # records to go before a live source counts as catching up
+POLARS_NAMES = frozenset(name for name in dir(pl.DataFrame) if not name.startswith("_"))
+
+
+def stats(feed: Feed, member: Member) -> Stats:
+    """All three accounts, from one moment between two micro-batches."""
+
+    def look() -> Stats:
+        source = feed.pipeline.counts
+        mine = member.counts
+        store = member.store.counts() if member.store is not None else None
+        return Stats(
+            SourceStats(
+                source.received,
+                source.decoded,
+                source.rejected,
+                source.lost,
+                dict(source.missing),
+                dict(source.extra),
+            ),
+            OperatorStats(
+                mine.received,
+                mine.passed,
+                mine.filtered,
+                mine.rejected,
+                mine.late,
+                mine.expired,
+                member.state_bytes,
+                member.evicted,
+            ),
+            StoreStats() if store is None else StoreStats(*store),
+        )
+
+    return feed.on_worker(look)
+
+
+def status(feed: Feed, member: Member, stale: str) -> Status:
+    """One moment in numbers; reads only what may be read from any thread."""
+    state, detail = _state(feed, member)
+    store = member.store
+    newest = feed.newest_stamp
+    lag = None if newest is None else max(0, feed.spec.clock.now_ms() - newest) / 1000
+    return Status(
+        state=state,
+        detail=detail,
+        rate=_rate(feed),
+        lag_s=lag,
+        kept_rows=member.held.height,
+        keep_rows=member.keep.rows,
+        kept_bytes=store.bytes if store is not None else 0,
+        budget_bytes=feed.pipeline.budget.limit,
+        late=member.counts.late,
+        rejected=feed.pipeline.counts.rejected,
+        version=member.held.version,
+        notes=_notes(feed, member),
+        stale=stale,
+    )
+
+
+def _state(feed: Feed, member: Member) -> tuple[State, str]:
+    if member.error is not None or feed.error is not None:
+        error = member.error or feed.error
+        return "failed", f"{type(error).__name__}"
+    if feed.over == "stopped":
+        return "stopped", ""
+    if feed.over == "ended":
+        return "ended", "at until" if feed.spec.stop is not None else "at the end mark"
+    consumer = feed.consumer
+    if consumer is not None and consumer.trouble:
+        return "reconnecting", consumer.trouble.removeprefix("reconnecting ")
+    if feed.paused:
+        return "paused", _lag_words(feed)
+    return _moving(feed)
+
+
+def _moving(feed: Feed) -> tuple[State, str]:
+    if not feed.published.records:
+        newest = feed.spec.newest_ms
+        if newest is None:
+            return "waiting", "no record yet"
+        ago = age((feed.spec.clock.now_ms() - newest) / 1000)
+        return (
+            "waiting",
+            f"no record yet; newest is {ago} old. See it: live(start=-1000)",
+        )
+    consumer = feed.consumer
+    behind = 0
+    if consumer is not None:
+        behind = sum(s.behind or 0 for s in consumer.state().values())
+    done = feed.published.records
+    if behind > max(BEHIND, _rate(feed)):
+        share = done / (done + behind)
+        return "catching up", f"{share:.0%}"
+    return "live", ""
+
+
+def _lag_words(feed: Feed) -> str:
+    if feed.newest_stamp is None:
+        return ""
+    return f"lag {age((feed.spec.clock.now_ms() - feed.newest_stamp) / 1000)}"
+
+
+def _rate(feed: Feed) -> float:
+    now = SYSTEM.running()
+    arrivals = [(at, n) for at, n in list(feed.arrivals) if at >= now - RATE_OVER]
+    if not arrivals:
+        return 0.0
+    over = max(now - arrivals[0][0], 1.0)
+    return sum(count for _, count in arrivals) / over
+
+
+def _notes(feed: Feed, member: Member) -> tuple[str, ...]:
+    notes: list[str] = []
+    if member.keep.rows is not None and not member.key:
+        notes.append(f"keeps {member.keep.rows:,} rows".replace(",", " "))
+    for partition in sorted(feed.idle)[:3] if not feed.finished else ():
+        if len(feed.spec.start) > 1:
+            notes.append(f"p{partition.number} idle")
+    if member.evicted:
+        notes.append(f"{member.evicted} open windows given up to stay inside keep")
+    if feed.pipeline.counts.lost:
+        notes.append(f"{feed.pipeline.counts.lost} lost")
+    return tuple(notes)
+
+
+def stale(frame: Any) -> str:
+    """Says so if an ancestor of the frame was replaced by a later run of its cell."""
+    for ancestor in ancestors(frame):
+        entry = ancestor.entry
+        if entry.replaced_ms is not None:
+            ago = age((SYSTEM.now_ms() - entry.replaced_ms) / 1000)
+            name = entry.name
+            return (
+                f"reads from an older {name!r} (replaced {ago} ago): re-run this cell"
+            )
+    return ""
+
+
+def ancestors(frame: Any) -> list[Any]:
+    """The frames above, nearest first."""
+    found = []
+    while frame._parent is not None:  # noqa: SLF001 - one noun in several modules
+        frame = frame._parent  # noqa: SLF001
+        found.append(frame)
+    return found
+
+
+def variable_name(frame: object) -> str:
+    """The notebook's variable that is bound to `frame`, or ""."""
+    shell = kernel.shell()
+    if shell is None:
+        return ""
+    for name, value in list(shell.user_ns.items()):
+        if value is frame and not name.startswith("_"):
+            return str(name)
+    return ""
+
+
+def names(columns: Sequence[str | Iterable[str]]) -> tuple[str, ...]:
+    """Column names from `drop("a", "b")` and `drop(["a", "b"])` alike."""
+    found: list[str] = []
+    for column in columns:
+        found.extend([column] if isinstance(column, str) else column)
+    return tuple(found)
+
+
+def time_column(node: nodes.Node, columns: Sequence[str]) -> str | None:
+    """The shown column that event time is in."""
+    at: nodes.Node = node
+    while not isinstance(at, nodes.Source):
+        if isinstance(at, (nodes.Window, nodes.Closed, nodes.Late)):
+            return WINDOW_START if WINDOW_START in columns else None
+        at = at.parent
+    return at.time if at.time in columns else None
+
+
+def explain(node: nodes.Node, schema: pl.Schema | None) -> str:
+    """One line per step; a window says how each aggregate is kept."""
+    lines = []
+    for step in nodes.chain(node):
+        lines.append(nodes.label(step))
+        if isinstance(step, nodes.Window) and schema is not None:
+            columns = output_schema(step.parent, schema)
+            lines.extend(
+                f"    {agg.meta.output_name()}: {aggregates.explain(agg, columns)}"
+                for agg in step.aggs
+            )
+    return "\n".join(lines)
+
+
+def lateness_advice(feed: Feed, window: nodes.Window) -> str:
+    """What lateness the rows at hand suggest, in words with a line to type."""
+    every = window.every if isinstance(window.every, int) else f'"{window.every.text}"'
+    measured = measured_lateness(feed.pipeline.root.held.frame())
+    if measured is None:
+        return f'Say how late rows may come: window({every}, lateness="5s").'
+    worst, p99, count = measured
+    suggestion = max(1, -(-int(worst * 1000) // 1000))
+    return (
+        f"Rows of this topic come up to {worst:.1f} s late (p99 {p99:.1f} s in the last "
+        f'{count:,}): window({every}, lateness="{suggestion}s").'
+    )
+
+
+def measured_lateness(rows: pl.DataFrame) -> tuple[float, float, int] | None:
+    """How far rows trail the newest of their partition: (max s, p99 s, rows), or None."""
+    if TIME not in rows.columns or not rows.height:
+        return None
+    newest = rows.tail(10_000)
+    trailing = (
+        pl.col(TIME).cum_max().over(PART) - pl.col(TIME)
+    ).dt.total_microseconds()
+    late = newest.select(late=trailing / 1e6)["late"].drop_nulls()
+    if not len(late):
+        return None
+    return float(late.max()), float(late.quantile(0.99) or 0.0), len(late)  # type: ignore[arg-type]
+
+
+def no_such(name: str) -> str:
+    """What a name that a live frame lacks should say."""
+    if name in POLARS_NAMES:
+        return (
+            f"a live frame has no {name}(): its last row has not arrived yet. For a look "
+            f"now: live.df.{name}(…). Kept up to date at every tick: "
+            f"live.recompute(lambda lf: lf.{name}(…))."
+        )
+    return f"'LiveFrame' object has no attribute {name!r}"

@@ -1,0 +1,1 @@
+"""SOURCE: one module per URL scheme; `base.py` is the contract they all keep."""

@@ -1,0 +1,191 @@
+"""Where everything starts: a topic by URL, a broker, a demo without one."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import polars as pl
+
+from streamlab.backends.base import Connection
+from streamlab.errors import UrlError
+from streamlab.live import stop_all
+from streamlab.plugins import load
+from streamlab.runtime.loop import io
+from streamlab.topics import Topic
+from streamlab.uri import StreamUrl, parse
+
+_counter = itertools.count(1)
+# Re-running a cell that opens a topic must not open another connection: one per broker.
+_connections: dict[object, Connection] = {}
+
+
+def connection_for(url: StreamUrl, options: Mapping[str, object]) -> Connection:
+    """The process's connection to a broker, made on first use; making it does not connect."""
+    loop = io()
+    secret = url.password.reveal() if url.password is not None else None
+    name = (id(loop), str(url.broker), secret, repr(sorted(options.items())))
+    if name not in _connections:
+        made: Connection = load("backends", url.scheme).connect(url, options)
+        _connections[name] = made
+        loop.on_close(made.aclose)
+    return _connections[name]
+
+
+class Broker:
+    """A broker: what topics it has, and each of them by its plain name."""
+
+    def __init__(self, url: StreamUrl, options: Mapping[str, object]) -> None:
+        """Not called by users: see `connect`."""
+        self._url = url
+        self.connection = connection_for(url, options)
+
+    @property
+    def place(self) -> str:
+        """Scheme, host and port; never a secret."""
+        return self._url.place
+
+    def topics(self) -> list[str]:
+        """Names of the topics there are."""
+        return io().call(self.connection.topics(), twin="broker.aio.topics()")
+
+    def topic(self, name: str, **options: Any) -> Topic:
+        """The topic of that name, whatever characters it has.
+
+        Args:
+            name: as the broker has it.
+            options: `format`, `schema`, `time`, `meta`, as for `sl.topic`.
+        """
+        return Topic(self.connection, (name,), **options)
+
+    def close(self) -> None:
+        """Close its connections; frames that read from it stop."""
+        io().call(self.connection.aclose(), twin="broker.aio.close()", timeout=5)
+
+    @property
+    def aio(self) -> BrokerAio:
+        """The same calls for async code."""
+        return BrokerAio(self)
+
+    def __enter__(self) -> Broker:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Broker {self.place}>"
+
+
+class BrokerAio:
+    """A broker's calls as coroutines on the caller's loop."""
+
+    def __init__(self, broker: Broker) -> None:
+        """Twins of `broker`'s calls."""
+        self._broker = broker
+
+    async def topics(self) -> list[str]:
+        """As `Broker.topics`."""
+        return await io().bridge(self._broker.connection.topics())
+
+    async def close(self) -> None:
+        """As `Broker.close`."""
+        await io().bridge(self._broker.connection.aclose())
+
+
+def topic(
+    url: str | pl.DataFrame,
+    *,
+    format: str | None = None,  # noqa: A002 - the user's word
+    schema: Mapping[str, Any] | None = None,
+    time: str | None = None,
+    meta: bool | Iterable[str] = False,
+    options: Mapping[str, object] | None = None,
+) -> Topic:
+    """A topic by URL, or one made of a frame's rows. Never connects; its display does.
+
+    Args:
+        url: `redis://host/stream`, `file://./day.ss/trades`, `memory://lab/topic`,
+            `demo://trades?rate=100`; or a polars frame, whose rows become a topic in memory.
+        format: "json", "text" or "raw"; None finds out from a sample of both ends.
+        schema: column → type, instead of the sample's.
+        time: the column of event time; without it the broker's timestamp is used.
+        meta: metadata columns to add: True for all, or a list of `_topic _partition _offset
+            _timestamp _key _headers`.
+        options: the backend's own options.
+
+    Raises:
+        UrlError: the URL can't be read, or names no topic.
+    """
+    if isinstance(url, pl.DataFrame):
+        made = connect(f"memory://frames-{next(_counter)}").topic(
+            "rows", format=format, schema=schema, time=time, meta=meta
+        )
+        made.send(url)
+        return made
+    where = parse(url)
+    if not where.topics:
+        raise UrlError(
+            f"{where} names no topic. Write {str(where).rstrip('/')}/NAME, or list what "
+            f'there is: sl.connect("{where}").topics().'
+        )
+    return Topic(
+        connection_for(where, options or {}),
+        where.topics,
+        format=format,
+        schema=schema,
+        time=time,
+        meta=meta,
+    )
+
+
+def connect(url: str, *, options: Mapping[str, object] | None = None) -> Broker:
+    """A broker by URL. Never connects; its calls do."""
+    return Broker(parse(url), options or {})
+
+
+def demo(
+    kind: str = "trades",
+    *,
+    rate: float = 100,
+    late: float = 0.0,
+    delay: str = "5s",
+    duplicate: float = 0.0,
+    poison: float = 0.0,
+    count: int = 100_000,
+    seed: int = 0,
+) -> Topic:
+    """A topic without a broker: generated records, the same for the same arguments.
+
+    Args:
+        kind: "trades" or "sensors".
+        rate: records per second, from the first reader on.
+        late: share of records whose event time trails, 0..1.
+        delay: how far at most.
+        duplicate: share of records sent twice.
+        poison: share of payloads that can't be decoded.
+        count: how many records in all; then silence.
+        seed: another seed, other records.
+
+    Returns:
+        A topic with event time in `time`; `.truth` has the good records sent so far.
+    """
+    url = load("backends", "demo").demo_url(
+        kind,
+        rate=rate,
+        late=late,
+        delay=delay,
+        duplicate=duplicate,
+        poison=poison,
+        count=count,
+        seed=seed,
+    )
+    return topic(url, time="time")
+
+
+def reset() -> None:
+    """Stop all streams and forget the brokers in memory: a fresh start for a lesson."""
+    stop_all()
+    for scheme in ("memory", "demo"):
+        load("backends", scheme).reset()

@@ -1,0 +1,175 @@
+"""`check_parity()`: the same records again, by another road, and the two frames compared.
+
+The records are read anew from the broker, decoded one by one by Python's own parser, given
+their event time by plain Python, and the plan is evaluated once over all of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from streamlab import parity
+from streamlab.changes import HIDDEN, PART, SEQ, STAMP, TIME, WINDOW_START
+from streamlab.errors import ParityError, UsageError
+from streamlab.plans import nodes
+from streamlab.records import Offset, Partition, Records
+from streamlab.runtime.loop import io
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# An integer is read by its magnitude: seconds, milliseconds, microseconds, else nanoseconds.
+MAGNITUDES = ((10**11, 10**6), (10**14, 10**3), (10**17, 1))
+
+
+def check_parity(frame: Any) -> str:
+    """See `LiveFrame.check_parity`."""
+    node = frame.plan
+    if isinstance(node, (nodes.Errors, nodes.Late, nodes.Recompute)):
+        raise UsageError(
+            f"check_parity() compares rows and windows; {nodes.label(node)} is neither."
+        )
+    schema = frame._feed.spec.source.schema  # noqa: SLF001 - one noun in several modules
+    if schema is None:
+        return "nothing to compare yet: no record has come."
+    member = frame._member  # noqa: SLF001
+    late = _late_pairs(frame, node)
+    published = frame._feed.published  # noqa: SLF001
+    live = (
+        published.held[member].frame()
+        if member in published.held
+        else member.held.frame()
+    )
+    rows = _rows_again(frame, published.done, member.since)
+    expected = parity.evaluate(node, rows, late=late)
+    forgotten = frame.stats.store.forgotten
+    difference = parity.compare(live, expected, member.key, forgotten=forgotten)
+    if difference is not None:
+        raise ParityError(f"{frame.name} differs from the batch answer: {difference}")
+    return f"equal: {live.height:,} rows of {frame.name}, from {rows.height:,} records.".replace(
+        ",", " "
+    )
+
+
+def _late_pairs(frame: Any, node: nodes.Node) -> pl.DataFrame | None:
+    """The (record, window) pairs that missed, told by the live frame's own `.late`."""
+    at: nodes.Node = node.parent if isinstance(node, nodes.Closed) else node
+    window = nodes.window_of(at)
+    if window is None:
+        return None
+    late = frame.late
+    if late.stats.store.forgotten:
+        raise UsageError(
+            f"{late.stats.store.forgotten} late rows were forgotten, so what should be left "
+            "out is not known any more."
+        )
+    held = late._feed.published.held[late._member].frame()  # noqa: SLF001
+    return held.select(PART, STAMP, SEQ, WINDOW_START) if held.height else None
+
+
+def _rows_again(
+    frame: Any,
+    done: Mapping[Partition, Offset],
+    since: Mapping[Partition, Offset] | None,
+) -> pl.DataFrame:
+    """The source's rows from its beginning (or `since`) up to `done`, decoded by reference."""
+    feed = frame._feed  # noqa: SLF001
+    desk = frame._topic.desk  # noqa: SLF001
+    start = {p: (since or {}).get(p, at) for p, at in feed.spec.start.items()}
+    blocks: list[Records] = io().call(
+        _collect(desk, start, done), twin="check_parity() on a thread of its own"
+    )
+    intake = feed.pipeline.intake
+    rejected = frame._feed.pipeline.counts.rejected  # noqa: SLF001
+    parts = []
+    again = 0
+    for block in blocks:
+        part, dropped = _decode(block, desk, intake)
+        parts.append(part)
+        again += dropped
+    if since is None and again != rejected:
+        raise ParityError(
+            f"Python's own parser rejects {again} records, the live source {rejected}."
+        )
+    if not parts:
+        return feed.pipeline.root.held.frame().clear()
+    return pl.concat(parts)
+
+
+async def _collect(desk: Any, start: Any, done: Any) -> list[Records]:
+    found: list[Records] = []
+    async for blocks in desk.stretch(start, done):
+        found.extend(blocks)
+    return found
+
+
+def _decode(block: Records, desk: Any, intake: Any) -> tuple[pl.DataFrame, int]:
+    """One block's rows with the hidden columns, and how many records were rejected."""
+    frame, bad = parity.decode_reference(block.values, desk.schema, desk.format.name)
+    dropped = set(bad)
+    places = [i for i in range(len(block.values)) if i not in dropped]
+    stamps, numbers = _coordinates(block)
+    times = [stamps[i] * 1000 for i in places]
+    if desk.time is not None:
+        read = [moment_us(value) for value in frame[desk.time].to_list()]
+        wrong = [isinstance(value, str) for value in read]
+        kept = [i for i, w in enumerate(wrong) if not w]
+        frame, places = frame[kept], [places[i] for i in kept]
+        times = [read[i] for i in kept]  # type: ignore[misc]
+        dropped_times = len(read) - len(kept)
+    else:
+        dropped_times = 0
+    hidden = pl.DataFrame(
+        {
+            TIME: pl.Series(times, dtype=pl.Int64).cast(pl.Datetime("us", "UTC")),
+            PART: pl.Series(
+                [intake.number(block.partition)] * len(places), dtype=pl.Int32
+            ),
+            STAMP: pl.Series([stamps[i] for i in places], dtype=pl.Int64),
+            SEQ: pl.Series([numbers[i] for i in places], dtype=pl.Int64),
+        }
+    )
+    if desk.time is not None:
+        frame = frame.with_columns(hidden[TIME].alias(desk.time))
+    return frame.hstack(hidden.select(HIDDEN)), len(dropped) + dropped_times
+
+
+def _coordinates(block: Records) -> tuple[list[int], list[int]]:
+    """Broker time and offset (on Redis the id's two halves) of each record."""
+    if block.timestamps_ms is not None:
+        return list(block.timestamps_ms), [int(o) for o in block.offsets]
+    halves = [bytes(o).split(b"-") for o in block.offsets]  # type: ignore[arg-type]
+    return [int(a) for a, _ in halves], [int(b) for _, b in halves]
+
+
+def moment_us(value: object) -> int | str | None:
+    """An event time in µs since 1970 UTC; text if it can't be read, None for none."""
+    if value is None:
+        return None
+    if isinstance(value, datetime):
+        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return (aware - EPOCH) // timedelta(microseconds=1)
+    if isinstance(value, date):
+        return (value - EPOCH.date()).days * 86_400_000_000
+    if isinstance(value, (int, float)):
+        return _by_magnitude(value)
+    try:
+        return moment_us(datetime.fromisoformat(str(value)))
+    except ValueError:
+        return str(value)
+
+
+def _by_magnitude(value: float) -> int | None:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    for limit, factor in MAGNITUDES:
+        if abs(value) < limit:
+            return (
+                math.floor(value * factor)
+                if isinstance(value, float)
+                else value * factor
+            )
+    return math.floor(value / 1000) if isinstance(value, float) else value // 1000

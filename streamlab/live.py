@@ -1,0 +1,293 @@
+"""FRAME: `LiveFrame`, a polars frame that keeps growing and forgetting.
+
+A live frame is a plan (`node`), a place in a running source (`feed`), and, once somebody reads
+it, a store (`member`). Its verbs are polars' verbs and make new live frames on the same source.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import polars as pl
+
+from streamlab import asking
+from streamlab.batches import Batch, Batches, on_batch
+from streamlab.cells import CELLS, Replaceable
+from streamlab.durations import seconds
+from streamlab.errors import UsageError, WaitTimeoutError
+from streamlab.plans import nodes
+from streamlab.recompute import evaluate
+from streamlab.runtime.loop import io
+from streamlab.verbs import Verbs
+from streamlab.waiting import Condition, Wait, counted, grouped, reached, satisfied
+
+STOPPED_WAITING = "Stopped waiting. The stream goes on; {name}.stop() ends it."
+
+
+class LiveFrame(Verbs):
+    """A polars frame over a live topic; made by `topic.live()` and by its own verbs.
+
+    `live.df` is the frame of this moment. Verbs (`filter`, `select`, `with_columns`, `drop`,
+    `rename`, `explode`, `unnest`, `window(…).agg(…)`) make frames that follow the same source.
+    """
+
+    # -- waiting -----------------------------------------------------------------------
+
+    def wait(
+        self, what: Any = None, *, count: int | None = None, timeout: Any = "60s"
+    ) -> pl.DataFrame:
+        """Wait, then return `df`.
+
+        Args:
+            what: a function of the frame that turns true; a position that is reached; nothing
+                waits for all that was there at the call.
+            count: records the source has handed over since it began, rejects included.
+            timeout: seconds or a span; None waits for ever.
+
+        Raises:
+            WaitTimeoutError: the time is over; the frame goes on.
+            StreamFailedError: the frame, or its source, has failed.
+            StreamStoppedError: the stream ended before.
+        """
+        wait, check = self._prepare(what, count, timeout)
+        target = check if check is not None else self._ask(self._resolve(what))
+        while True:
+            version = self._feed.published.version
+            if target():
+                return self.df
+            wait.failed()
+            wait.over(version)
+            try:
+                self._ask(self._feed.changed(version), wait.left())
+            except WaitTimeoutError:
+                raise wait.timed_out() from None
+
+    async def _wait_async(
+        self, what: Any = None, *, count: int | None = None, timeout: Any = "60s"
+    ) -> pl.DataFrame:
+        wait, check = self._prepare(what, count, timeout)
+        target = check if check is not None else await io().bridge(self._resolve(what))
+        while True:
+            version = self._feed.published.version
+            if target():
+                return self.df
+            wait.failed()
+            wait.over(version)
+            change = io().bridge(self._feed.changed(version))
+            try:
+                await asyncio.wait_for(change, wait.left())
+            except TimeoutError:
+                raise wait.timed_out() from None
+
+    def _prepare(
+        self, what: Any, count: int | None, timeout: Any
+    ) -> tuple[Wait, Condition | None]:
+        member = self._member
+        check: Condition | None = None
+        wanted = "all that was there at the call"
+        if count is not None:
+            check, wanted = counted(self._feed, member, count), f"{grouped(count)}"
+        elif callable(what):
+            check, wanted = satisfied(lambda: self.df, what), "what was waited for"
+        elif what is not None:
+            wanted = f"{what!r}"
+        limit = seconds(timeout, "timeout")
+        return Wait(self._feed, member, timeout=limit, wanted=wanted), check
+
+    async def _resolve(self, what: Any) -> Condition:
+        target = await self._topic.resolve(what if what is not None else "latest")
+        return reached(self._feed, self._member, target)
+
+    def _ask(self, work: Any, timeout: float | None = None) -> Any:
+        note = STOPPED_WAITING.format(name=self.name)
+        return io().call(work, twin="live.aio.wait(…)", timeout=timeout, note=note)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(Batches(self._feed, self._member, "Stopped. The stream goes on."))
+
+    def __aiter__(self) -> AsyncIterator[Batch]:
+        return aiter(Batches(self._feed, self._member, ""))
+
+    def on_batch(self, fn: Callable[[Batch], object]) -> Callable[[], None]:
+        """Call `fn` with what has arrived, on the notebook's own thread.
+
+        While a cell runs, batches gather into one; waiting calls let it through.
+
+        Args:
+            fn: gets the new rows (an append frame) or a `Change` (a keyed frame).
+
+        Returns:
+            A function that ends it.
+        """
+        return on_batch(self._member, fn)
+
+    # -- control -----------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """End it: a source with all frames on it, a derived frame alone. `df` stays."""
+        if self._parent is not None:
+            self._leave()
+        else:
+            self._feed.stop()
+        CELLS.gone(self)
+
+    def pause(self) -> None:
+        """Fetch nothing until `resume()`; the source's alone."""
+        self._sources_own("pause")
+        self._feed.pause()
+
+    def resume(self) -> None:
+        """Go on fetching; the source's alone."""
+        self._sources_own("resume")
+        self._feed.resume()
+
+    def _sources_own(self, verb: str) -> None:
+        if self._parent is not None:
+            raise UsageError(
+                f"{verb} belongs to the source: {self.source.name}.{verb}() "
+                f"({self.siblings()} frames hang on it)."
+            )
+
+    def _leave(self) -> None:
+        if self._made is not None and not self._stopped:
+            self._stopped = True
+            self._feed.remove(self._made)
+
+    def __enter__(self) -> LiveFrame:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def check_parity(self) -> str:
+        """Read the same records again, work the frame out in plain polars, and compare.
+
+        The records are decoded by Python's own parser and grouped by one `group_by`; nothing
+        of the engine takes part.
+
+        Returns:
+            What was compared, in a sentence.
+
+        Raises:
+            ParityError: the frames differ; the message has the first differing row.
+            UsageError: the comparison can't be made, and why.
+        """
+        from streamlab.checking import check_parity
+
+        return check_parity(self)
+
+    def needs(self) -> Sequence[Replaceable]:
+        return () if self._parent is None else (self._parent,)
+
+    def retire(self) -> None:
+        if self._parent is None:
+            self._feed.stop(wait=False)
+        else:
+            self._leave()
+
+    # -- shown ---------------------------------------------------------------------------
+
+    @property
+    def plot(self) -> Any:
+        """`.line`, `.bar`, `.scatter`: moving charts of this frame."""
+        from streamlab.plotting import Plot
+
+        return Plot(self)
+
+    def chart(self, chart: Any) -> Any:
+        """An altair chart with this frame as its data, moving."""
+        from streamlab.plotting import moving
+
+        return moving(chart.properties(data=self))
+
+    @property
+    def aio(self) -> Aio:
+        """The waiting calls for async code: `await live.aio.wait(…)`."""
+        return Aio(self)
+
+    def _repr_mimebundle_(self, **_: object) -> Any:
+        from streamlab.plotting import table_bundle
+
+        return table_bundle(self)
+
+    def __repr__(self) -> str:
+        state = self._feed.over or ("failed" if self._feed.error else "live")
+        return f"<LiveFrame {self.steps} ({state}, {len(self)} rows)>"
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(asking.no_such(name))
+
+
+class Aio:
+    """Waiting calls of a live frame, as coroutines on the caller's loop."""
+
+    def __init__(self, frame: LiveFrame) -> None:
+        """Twins of `frame`'s calls."""
+        self._frame = frame
+
+    async def wait(
+        self, what: Any = None, *, count: int | None = None, timeout: Any = "60s"
+    ) -> pl.DataFrame:
+        """As `LiveFrame.wait`."""
+        return await self._frame._wait_async(what, count=count, timeout=timeout)  # noqa: SLF001
+
+    async def stop(self) -> None:
+        """As `LiveFrame.stop`, without blocking the caller's loop."""
+        await asyncio.to_thread(self._frame.stop)
+
+
+def chart(chart: Any) -> Any:
+    """Any altair chart whose data are live frames, moving.
+
+    Args:
+        chart: layers, concatenations, facets and selections included; several live frames
+            may take part.
+    """
+    from streamlab.plotting import moving
+
+    return moving(chart)
+
+
+def streams() -> Any:
+    """What runs: a row per source, the frames on it below."""
+    from streamlab.listing import Listing
+
+    return Listing(running())
+
+
+def running() -> list[LiveFrame]:
+    """The live frames that were made and not stopped, in order of making."""
+    return [e.thing for e in CELLS.entries if isinstance(e.thing, LiveFrame)]
+
+
+def stop_all() -> None:
+    """Stop every stream of this process; all frames keep their rows."""
+    for frame in running():
+        if frame.source is frame:
+            frame.stop()
+        CELLS.gone(frame)
+
+
+def collect_all(frames: Iterable[LiveFrame]) -> list[pl.DataFrame]:
+    """The rows of several frames of one source at one version of it.
+
+    Raises:
+        UsageError: they hang on different sources, which have no common version.
+    """
+    wanted = list(frames)
+    feeds = {id(frame._feed) for frame in wanted}  # noqa: SLF001
+    if len(feeds) > 1:
+        names = ", ".join(sorted({frame.source.name for frame in wanted}))
+        raise UsageError(f"these frames hang on different sources ({names}).")
+    members = [frame._member for frame in wanted]  # noqa: SLF001
+    published = wanted[0]._feed.published if wanted else None  # noqa: SLF001
+    if published is None:
+        return []
+    return [
+        evaluate(member, published)
+        if isinstance(member.node, nodes.Recompute)
+        else member.display(published.held.get(member, member.held).frame())
+        for member in members
+    ]

@@ -1,0 +1,166 @@
+"""FRAME: one live frame as its pipeline sees it: a plan node, its store, its listeners."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import polars as pl
+
+from streamlab.changes import Change, shown
+from streamlab.frame import Budget, Held, Keep
+from streamlab.keystore import KeyRules, KeyStore
+from streamlab.observed import Failure
+from streamlab.plans.nodes import Node, is_keyed
+from streamlab.records import Offset, Partition
+from streamlab.rowstore import RowStore
+
+log = logging.getLogger("streamlab")
+Store = RowStore | KeyStore
+Listener = Callable[[Change], None]
+WINDOW_ROWS = 100_000  # what a window frame keeps unless told otherwise
+
+
+@dataclass(slots=True)
+class OperatorCounts:
+    """in = passed + filtered + rejected + late + expired, each counted at its own place."""
+
+    passed: int = 0
+    filtered: int = 0
+    rejected: int = 0
+    late: int = 0
+    expired: int = 0
+    received: int = 0
+
+
+class Member:
+    """One frame of a pipeline. The worker thread owns it; `held` may be read from anywhere.
+
+    Attributes:
+        node: what it is.
+        handle: its number in the graph; None for frames the graph does not produce (the
+            source itself, errors, recomputed frames).
+        key: key columns; () for an append frame.
+        began: event time its first rows are from; None means from the first record on.
+        since: per partition the first offset it had a chance to see; None is from the
+            source's own start on.
+        failure: why it failed, or None.
+        watermark: as of the last change.
+        evicted: open windows given up for the sake of `keep`.
+        state_bytes: what its operator holds beside the store.
+    """
+
+    def __init__(self, node: Node, keep: Keep, budget: Budget) -> None:
+        """A frame without rows; its store comes with its schema."""
+        self.node = node
+        self.key = is_keyed(node)
+        if self.key and keep == Keep():
+            keep = Keep(rows=WINDOW_ROWS)
+        self.keep = keep
+        self.handle: int | None = None
+        self.failure: Failure | None = None
+        self.error: BaseException | None = None
+        self.watermark: datetime | None = None
+        self.began: datetime | None = None
+        self.since: Mapping[Partition, Offset] | None = None
+        self.evicted = 0
+        self.basis = 0  # records that a recomputed frame has seen
+        self.state_bytes = 0
+        self.counts = OperatorCounts()
+        self.hidden_key: tuple[str, ...] = ()
+        self._budget = budget
+        self._store: Store | None = None
+        self._listeners: list[Listener] = []
+        self._lock = threading.Lock()
+        self.held = Held([pl.DataFrame()], 0)
+
+    def open(self, schema: pl.Schema) -> None:
+        """Make the store, now that the columns are known (hidden ones included)."""
+        empty = pl.DataFrame(schema=schema)
+        if self.key:
+            self._store = KeyStore(empty, KeyRules(self.key, self.keep), self._budget)
+        else:
+            self._store = RowStore(empty, self.keep, self._budget)
+        self.held = self._store.held()
+
+    @property
+    def store(self) -> Store | None:
+        """Its rows; None until the columns are known."""
+        return self._store
+
+    def put(self, change: Change, batch_rows: int) -> Change:
+        """Take a change into the store; returns it with what was forgotten."""
+        if self._store is None:
+            self.open(change.added.schema)
+        if self._store is None:  # pragma: no cover - `open` has just made it
+            return change
+        self.watermark = change.watermark or self.watermark
+        return self._store.put(change, batch_rows)
+
+    def seal(self) -> Held:
+        """The rows as an immutable value, for publishing."""
+        return self.held if self._store is None else self._store.held()
+
+    def display(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """`frame` as people see it."""
+        frame = shown(frame)
+        return frame.drop(self.hidden_key) if self.hidden_key else frame
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Tell `listener` of every change; returns the way to stop it."""
+        with self._lock:
+            self._listeners.append(listener)
+
+        def stop() -> None:
+            with self._lock:
+                if listener in self._listeners:
+                    self._listeners.remove(listener)
+
+        return stop
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._listeners)
+
+    def tell(self, change: Change) -> None:
+        """Hand a change to all listeners, as people see it."""
+        with self._lock:
+            listeners = list(self._listeners)
+        if not listeners:
+            return
+        told = change._replace(
+            added=self.display(change.added), removed=shown(change.removed)
+        )
+        for listener in listeners:
+            try:
+                listener(told)
+            except Exception:  # a view that fails must not stop the stream it looks at
+                log.exception("a view of %s failed", self.node)
+
+    def fail(self, error: BaseException, failure: Failure) -> None:
+        """Stop here; the last good version stays."""
+        self.error, self.failure = error, failure
+
+    def close(self) -> None:
+        """Let the listeners and the budget go; the rows stay readable."""
+        with self._lock:
+            self._listeners.clear()
+        if self._store is not None:
+            self._budget.release(self._store)
+            self._store = None
+
+
+@dataclass(slots=True)
+class SourceCounts:
+    """received = decoded + rejected, each counted at its own place; lost stands beside them."""
+
+    received: int = 0
+    decoded: int = 0
+    rejected: int = 0
+    lost: int = 0
+    missing: dict[str, int] = field(default_factory=dict)
+    extra: dict[str, tuple[int, str]] = field(default_factory=dict)

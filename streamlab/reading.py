@@ -1,0 +1,213 @@
+"""FRAME: what can be read of a live frame, by people and by views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Self
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+
+from streamlab import asking
+from streamlab.cells import CELLS
+from streamlab.changes import Change
+from streamlab.feed import Feed
+from streamlab.frame import Keep
+from streamlab.members import Member
+from streamlab.observed import Failure, Snapshot, Status
+from streamlab.plans import nodes
+from streamlab.plans.nodes import output_schema
+from streamlab.stats import Stats
+from streamlab.views.altair_data import AltairData
+
+
+class Reading(AltairData):
+    """The part of a live frame that only looks.
+
+    A live frame is a plan (`_node`), a place in a running source (`_feed`), and, once somebody
+    reads it, a store (`_member`).
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        node: nodes.Node,
+        *,
+        topic: Any,
+        parent: Self | None = None,
+        keep: Keep | None = None,
+        member: Member | None = None,
+    ) -> None:
+        """Not called by users: see `Topic.live`."""
+        self._feed = feed
+        self._node = node
+        self._topic = topic
+        self._parent = parent
+        self._keep = keep if keep is not None else self._parents_keep(parent)
+        self._made = member
+        self._stopped = False
+        self.entry = CELLS.made(self)
+
+    @staticmethod
+    def _parents_keep(parent: Reading | None) -> Keep:
+        """A row-wise child keeps what its parent keeps, but for the shared bytes."""
+        if parent is None or parent.key:
+            return Keep()
+        return Keep(rows=parent._keep.rows, age=parent._keep.age)  # noqa: SLF001
+
+    # -- what it holds -----------------------------------------------------------------
+
+    @property
+    def _member(self) -> Member:
+        """Its store, made when somebody first reads, shows or waits for it."""
+        if self._made is None:
+            self._made = self._feed.add(self._node, self._keep)
+        return self._made
+
+    @property
+    def df(self) -> pl.DataFrame:
+        """All rows of this moment: immutable, at once."""
+        return self.snapshot().df
+
+    def lazy(self) -> pl.LazyFrame:
+        """`df`, lazily."""
+        return self.df.lazy()
+
+    def to_pandas(self) -> pd.DataFrame:
+        """`df` as a pandas frame."""
+        return self.df.to_pandas()
+
+    def to_arrow(self) -> pa.Table:
+        """`df` as an Arrow table."""
+        return self.df.to_arrow()
+
+    def head(self, n: int = 5) -> pl.DataFrame:
+        """The oldest `n` rows of this moment."""
+        return self.df.head(n)
+
+    def tail(self, n: int = 5) -> pl.DataFrame:
+        """The newest `n` rows of this moment."""
+        return self.df.tail(n)
+
+    def __len__(self) -> int:
+        return self.df.height
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __getitem__(self, column: str) -> pl.Series:
+        return self.df[column]
+
+    @property
+    def schema(self) -> pl.Schema | None:
+        """Column → type; None before the first record told it."""
+        return self._promised() or (self.df.schema or None)
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns; [] before the first record told them."""
+        return list(self.schema or ())
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Columns that name a row whose other values may be revised; () if none are."""
+        return nodes.is_keyed(self._node)
+
+    @property
+    def plan(self) -> nodes.Node:
+        """What it is, as a value."""
+        return self._node
+
+    @property
+    def source(self) -> Self:
+        """The frame of the source itself."""
+        frame = self
+        while frame._parent is not None:
+            frame = frame._parent
+        return frame
+
+    @property
+    def began(self) -> datetime | None:
+        """Event time of its first row; None if it has everything since the first record."""
+        return self._member.began
+
+    @property
+    def version(self) -> int:
+        """Rises with every change of this frame."""
+        member = self._member
+        return self._feed.published.held.get(member, member.held).version
+
+    @property
+    def watermark(self) -> datetime | None:
+        """No row older than this is expected any more (before any lateness)."""
+        return self._member.watermark or self._feed.pipeline.root.watermark
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why it failed, or None."""
+        return self._member.error or self._feed.error
+
+    @property
+    def stats(self) -> Stats:
+        """Its accounts: what became of every record."""
+        return asking.stats(self._feed, self._member)
+
+    def explain(self) -> str:
+        """How it is worked out: its steps, and what each window keeps."""
+        return asking.explain(self._node, self._feed.spec.source.schema)
+
+    # -- what views ask ------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The variable it is bound to, else the topic's name."""
+        return asking.variable_name(self) or self._feed.spec.name
+
+    @property
+    def steps(self) -> str:
+        """Its plan in a few words."""
+        return nodes.steps(self._node)
+
+    @property
+    def time_column(self) -> str | None:
+        """The shown column that event time is in."""
+        return asking.time_column(self._node, self.columns)
+
+    def snapshot(self) -> Snapshot:
+        """All rows at one version."""
+        member = self._member
+        held = self._feed.published.held.get(member, member.held)
+        frame = held.frame()
+        if not frame.columns:  # nothing has come yet: at least say what will
+            return Snapshot(pl.DataFrame(schema=self._promised() or {}), held.version)
+        return Snapshot(member.display(frame), held.version)
+
+    def _promised(self) -> pl.Schema | None:
+        """The columns that the plan will have, if the source's are known."""
+        known = self._feed.spec.source.schema
+        made = (nodes.Recompute, nodes.Late, nodes.Errors)
+        if known is None or isinstance(self._node, made):
+            return None
+        return output_schema(self._node, known)
+
+    def status(self) -> Status:
+        """Its state in numbers."""
+        return asking.status(self._feed, self._member, asking.stale(self))
+
+    def failure(self) -> Failure | None:
+        """Why it failed, for the display."""
+        return self._member.failure or self._feed.failure
+
+    def subscribe(self, listener: Callable[[Change], None]) -> Callable[[], None]:
+        """Call `listener` with every change; see `Observed`."""
+        return self._member.listen(listener)
+
+    def stop_source(self) -> None:
+        """Stop the whole source; returns at once."""
+        self._feed.stop(wait=False)
+
+    def siblings(self) -> int:
+        """How many frames hang on the source."""
+        return len(self._feed.pipeline.members) - 1  # `errors` is always there

@@ -1,0 +1,1 @@
+"""The I/O loop thread, and the bridge to the notebook."""
