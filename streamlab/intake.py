@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from streamlab.changes import HIDDEN_SCHEMA, PART, SEQ, STAMP, TIME
+from streamlab.changes import HIDDEN_SCHEMA, SEQ, TIME
 from streamlab.errors import ColumnNotFoundError, UsageError
 from streamlab.formats.base import Decoded, Extra, Format, Rejected
 from streamlab.formats.fields import TAKEN, column_of
@@ -36,6 +36,7 @@ from streamlab.records import (
 _INT64_MAX = 2**63 - 1
 _HEADER = pl.Struct({"name": pl.String(), "value": pl.Binary()})
 _Ints = npt.NDArray[np.int64]
+_NO_INTS, _NO_PARTS = np.empty(0, np.int64), np.empty(0, np.int32)
 
 
 class Taken(NamedTuple):
@@ -107,6 +108,8 @@ class Intake:
         self._several_topics = several_topics
         for partition in partitions:
             self.number(partition)
+        self._types = _meta_types(ids_are_text=ids_are_text)
+        self._no_rejects = self._without_rejects()
         self._payload = _renamed(schema)
         self._time = None if time == TIMESTAMP else time
         self._check_time(self._time)
@@ -118,8 +121,7 @@ class Intake:
         columns: dict[str, pl.DataType] = dict(self._payload)
         if self._time is not None:
             columns[self._time] = UTC_US
-        types = _meta_types(ids_are_text=self._ids_are_text)
-        return pl.Schema(columns | {name: types[name] for name in self._meta})
+        return pl.Schema(columns | {name: self._types[name] for name in self._meta})
 
     @property
     def partitions(self) -> list[Partition]:
@@ -160,6 +162,14 @@ class Intake:
             },
         )
 
+    def _without_rejects(self) -> pl.DataFrame:
+        named = (TOPIC,) if self._several_topics else ()
+        schema = {
+            name: self._types[name] for name in (*named, PARTITION, OFFSET, TIMESTAMP)
+        }
+        schema |= {REASON: pl.String(), PAYLOAD: pl.Binary()}
+        return pl.DataFrame(schema=schema | dict(HIDDEN_SCHEMA))
+
     def _check_time(self, time: str | None) -> None:
         if time is None:
             return
@@ -175,11 +185,8 @@ class Intake:
 
     def _hidden(self, blocks: Sequence[Records]) -> pl.DataFrame:
         """The hidden columns of all records, with the broker's timestamp as event time."""
-        part, stamp, seq = (
-            [np.empty(0, np.int32)],
-            [np.empty(0, np.int64)],
-            [np.empty(0, np.int64)],
-        )
+        # An empty array first, for there may be no block.
+        part, stamp, seq = [_NO_PARTS], [_NO_INTS], [_NO_INTS]
         for block in blocks:
             if self._ids_are_text:
                 stamps, seqs = split_ids(block.offsets)  # type: ignore[arg-type]  # Redis's
@@ -192,13 +199,9 @@ class Intake:
         stamps = np.concatenate(stamp)
         # Redis takes ids of any size: what no calendar holds stands at the calendar's end.
         us = stamps.clip(MIN_US // 1000, MAX_US // 1000) * 1000
-        columns = {
-            TIME: pl.Series(us).cast(UTC_US),
-            PART: np.concatenate(part),
-            STAMP: stamps,
-            SEQ: np.concatenate(seq),
-        }
-        return pl.DataFrame(columns)
+        columns = (us, np.concatenate(part), stamps, np.concatenate(seq))
+        series = zip(HIDDEN_SCHEMA.items(), columns, strict=True)
+        return pl.DataFrame([pl.Series(n, v).cast(t) for (n, t), v in series])
 
     def _with_time(self, decoded: Decoded) -> _Kept:
         """Turn the time column into times; a record whose time is none is rejected."""
@@ -230,18 +233,18 @@ class Intake:
         self, blocks: Sequence[Records], kept: _Kept, hidden: pl.DataFrame
     ) -> pl.DataFrame:
         meta = [self._meta_column(name, blocks, hidden) for name in self._meta]
-        after = pl.DataFrame([*meta, *hidden])
+        after = [*meta, *hidden]
         if kept.places is not None:
-            after = after[kept.places]
+            after = list(pl.DataFrame(after)[kept.places])
         if kept.times is not None:
-            after.replace_column(after.get_column_index(TIME), kept.times.alias(TIME))
+            after[len(meta)] = kept.times.alias(TIME)
         return pl.DataFrame([*kept.frame, *after])
 
     def _meta_column(
         self, name: str, blocks: Sequence[Records], hidden: pl.DataFrame
     ) -> pl.Series:
         """One metadata column of all records."""
-        dtype = _meta_types(ids_are_text=self._ids_are_text)[name]
+        dtype = self._types[name]
         if name == TIMESTAMP:
             return hidden[TIME].cast(dtype).alias(name)
         if name == OFFSET and not self._ids_are_text:
@@ -264,31 +267,23 @@ class Intake:
         rejected: Sequence[Rejected],
         hidden: pl.DataFrame,
     ) -> pl.DataFrame:
-        types = _meta_types(ids_are_text=self._ids_are_text)
-        named = (TOPIC,) if self._several_topics else ()
-        columns = (*named, PARTITION, OFFSET, TIMESTAMP)
-        schema = {name: types[name] for name in columns}
-        schema |= {REASON: pl.String(), PAYLOAD: pl.Binary()} | dict(HIDDEN_SCHEMA)
         if not rejected:
-            return pl.DataFrame(schema=schema)
-        places = [each.index for each in rejected]
-        starts = [0, *accumulate(len(block.values) for block in blocks)]
+            return self._no_rejects
+        starts = list(accumulate((len(block.values) for block in blocks), initial=0))
         found: dict[str, Any] = {TOPIC: [], PARTITION: [], OFFSET: [], PAYLOAD: []}
-        for place in places:
+        for place, _ in rejected:
             number = bisect_right(starts, place) - 1
             block, at = blocks[number], place - starts[number]
             found[TOPIC].append(block.partition.topic)
             found[PARTITION].append(block.partition.number)
             found[OFFSET].append(_shown(block.offsets[at]))
             found[PAYLOAD].append(block.values[at])
-        of = hidden[places]
-        found |= {
-            REASON: [each.reason for each in rejected],
-            TIMESTAMP: of[TIME].cast(types[TIMESTAMP]),
-        }
-        found |= of.to_dict()
+        found[REASON] = [reason for _, reason in rejected]
+        of = hidden[[place for place, _ in rejected]]
+        found |= of.to_dict() | {TIMESTAMP: of[TIME]}
         return pl.DataFrame(
-            {name: pl.Series(found[name], dtype=t) for name, t in schema.items()}
+            {name: found[name] for name in self._no_rejects.columns},
+            schema_overrides=self._no_rejects.schema,
         )
 
     def _counts(

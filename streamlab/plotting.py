@@ -62,6 +62,14 @@ def poster() -> Poster:
     return _poster[0]
 
 
+_POSITIONS = ("line", "point")
+
+
+def _without_zero(y: Any) -> Any:
+    """The channel with a scale that follows the data; a channel object stays as it is."""
+    return alt.Y(y).scale(zero=False) if isinstance(y, str) else y
+
+
 def moving(chart: alt.TopLevelMixin) -> RollingChart:
     """An altair chart whose data are live frames, as a widget that moves by itself.
 
@@ -128,7 +136,7 @@ class Plot:
         return self._draw(alt.Chart(self._frame).mark_point(), y, x, color, more)
 
     def _draw(
-        self, chart: alt.Chart, y: str, x: str | None, color: str | None, more: Any
+        self, chart: alt.Chart, y: Any, x: str | None, color: str | None, more: Any
     ) -> RollingChart:
         channels = {
             "y": y,
@@ -136,6 +144,9 @@ class Plot:
             **({"color": color} if color else {}),
         }
         self._check(channels)
+        if chart.mark in _POSITIONS:
+            # A curve of prices is about their changes; only bars are measured from zero.
+            channels["y"] = _without_zero(y)
         size = {
             "width": more.pop("width", WIDTH),
             "height": more.pop("height", HEIGHT),
@@ -153,7 +164,7 @@ class Plot:
             )
         return str(found)
 
-    def _check(self, channels: dict[str, str]) -> None:
+    def _check(self, channels: dict[str, Any]) -> None:
         """A plain column name that is not there is said now, not by an empty picture."""
         schema = self._frame.schema
         for name in channels.values():

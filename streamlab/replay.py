@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import contextlib
 import os
 import re
@@ -197,17 +198,17 @@ def recorded_market(*, speed: float = 1.0) -> str:
     if not _market:
         market = Market(speed=speed)
         _market.append(market)
-        io().on_close(lambda: asyncio.to_thread(market.close))
+        atexit.register(market.close)
         _await_first(market)
     return _market[0].url
 
 
 def _await_first(market: Market) -> None:
-    """Return once the first trades are there."""
+    """Return once the first messages of all streams are there."""
 
     async def first() -> None:
         connection = connection_for(parse(market.url), {})
-        while "trades" not in await connection.topics():
+        while not set(STREAMS) <= set(await connection.topics()):
             await SYSTEM.sleep(STEP_S)
 
     io().call(first(), twin="recorded_market() on a thread of its own", timeout=30)

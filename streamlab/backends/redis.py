@@ -1,0 +1,238 @@
+"""Redis and Valkey streams as topics. No group is joined and nothing is written while reading.
+
+A topic is the stream of that name. Streams named `topic:0`, `topic:1`, … are its partitions
+(SeaStreamer's shards); beside them the plain stream is partition 0, unless `topic:0` exists.
+Which streams there are is seen when a position is resolved; later ones join the next reader.
+
+The payload is the field "msg", or what `redis_parse.choose` finds; `options={"field": …}` names
+another. The field "key" is the record's key (`options={"key_field": …}`), further fields are
+headers. Entries without the payload field are passed over and counted. An entry always has a
+payload, so there are no tombstones.
+
+A user needs the rights to XREAD, XRANGE, XREVRANGE and XINFO on the stream; without SCAN only the
+plain stream is found, without MEMORY its size is unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from streamlab import positions
+from streamlab.backends import redis_ids, redis_parse
+from streamlab.backends.base import Options, PartitionInfo
+from streamlab.backends.redis_catalogue import Catalogue, Walk
+from streamlab.backends.redis_cursor import Cursor, Facts
+from streamlab.backends.redis_ids import Id
+from streamlab.backends.redis_options import Settings, settings
+from streamlab.backends.redis_reader import RedisConsumer
+from streamlab.backends.redis_wire import Dialer
+from streamlab.backends.redis_writer import RedisProducer
+from streamlab.errors import (
+    BrokerError,
+    PositionError,
+    TopicNotFoundError,
+    UsageError,
+)
+from streamlab.records import (
+    AtOffsets,
+    AtTime,
+    Earliest,
+    Latest,
+    Newest,
+    Offset,
+    Partition,
+    Position,
+    Resolved,
+)
+from streamlab.uri import StreamUrl
+
+_REMEMBERED = 4_096
+
+
+def connect(url: StreamUrl, options: Options) -> RedisConnection:
+    """A connection to the server of `url`; nothing is sent yet.
+
+    Args:
+        url: redis:// or rediss://, with one host.
+        options: redis-py's names, `field` and `key_field`; the list is in redis_options.
+
+    Raises:
+        UsageError: an option or a part of the URL that can't be used.
+    """
+    return RedisConnection(settings(url, options))
+
+
+class RedisConnection:
+    """One server: a connection for questions, and one for each reader and writer."""
+
+    def __init__(self, chosen: Settings) -> None:
+        """Remember how to get there."""
+        self._settings = chosen
+        self._dialer = Dialer(chosen)
+        self._catalogue = Catalogue(self._dialer)
+        self._known: dict[tuple[Partition, Offset], Facts] = {}
+        self._open: set[RedisConsumer | RedisProducer] = set()
+
+    @property
+    def place(self) -> str:
+        return self._settings.place
+
+    @property
+    def live_source(self) -> str:
+        return "redis"
+
+    async def topics(self) -> list[str]:
+        return await self._catalogue.topics()
+
+    async def info(self, topic: str) -> list[PartitionInfo]:
+        known = await self._catalogue.look(topic)
+        sizes = await self._catalogue.sizes([*known])
+        lines = []
+        for (partition, there), size in zip(known.items(), sizes, strict=True):
+            end = redis_ids.text(redis_ids.after(there.last))
+            lines.append(
+                PartitionInfo(
+                    partition,
+                    redis_ids.text(there.first) if there.first else end,
+                    end,
+                    there.length,
+                    size,
+                    there.newest[0] if there.newest else None,
+                    there.first[0] if there.first else None,
+                )
+            )
+        return lines
+
+    async def resolve(self, topic: str, position: Position) -> Resolved:
+        known = await self._catalogue.look(topic)
+        ends: dict[Partition, Offset] = {
+            p: redis_ids.text(redis_ids.after(there.last)) for p, there in known.items()
+        }
+        found = dict(ends)
+        match position:
+            case Earliest():
+                found |= {
+                    p: redis_ids.text(t.first) for p, t in known.items() if t.first
+                }
+            case Latest():
+                pass
+            case AtTime(ms):
+                found |= await self._at_time(ends, ms)
+            case Newest(count):
+                await self._catalogue.shape(topic)
+                walk = Walk(self._catalogue)
+                found = await positions.newest(count, ends, walk.back)
+            case AtOffsets(offsets):
+                found |= self._at_offsets(topic, ends, offsets)
+        self._remember(found, known)
+        return found
+
+    async def consumer(
+        self, start: Resolved, stop: Resolved | None = None, *, on_lost: str = "skip"
+    ) -> RedisConsumer:
+        if on_lost not in ("skip", "error"):
+            raise UsageError(f'on_lost={on_lost!r}: there are "skip" and "error".')
+        catalogue = self._catalogue
+        for topic in {partition.topic for partition in start}:
+            if any(p not in catalogue.streams for p in start if p.topic == topic):
+                await catalogue.look(topic)
+            await catalogue.shape(topic)
+        cursors = [self._cursor(p, offset, stop) for p, offset in start.items()]
+        link = await self._dialer.dial()
+        reader = RedisConsumer(
+            self._dialer,
+            link,
+            cursors,
+            catalogue.shapes,
+            strict=on_lost == "error",
+            forget=self._open.discard,
+        )
+        self._open.add(reader)
+        return reader
+
+    async def producer(self, topic: str) -> RedisProducer:
+        try:
+            known = await self._catalogue.look(topic)
+            shape = await self._catalogue.shape(topic)
+        except TopicNotFoundError:
+            known, shape = {}, None
+        payload = redis_parse.SEASTREAMER if shape is None else shape.payload
+        if self._settings.field is not None:
+            payload = self._settings.field.encode()
+        if payload is None:
+            raise BrokerError(
+                f"the entries of {topic!r} on {self.place} have no payload field to write to. "
+                'Name one: options={"field": "msg"}.'
+            )
+        writer = RedisProducer(
+            self._dialer.dial,
+            self._settings,
+            topic,
+            streams={p.number: self._catalogue.streams[p] for p in known},
+            field=payload.decode(),
+            forget=self._open.discard,
+        )
+        self._open.add(writer)
+        return writer
+
+    async def aclose(self) -> None:
+        await asyncio.gather(*(used.aclose() for used in list(self._open)))
+        await self._catalogue.aclose()
+
+    # ---- positions ----------------------------------------------------------
+
+    async def _at_time(
+        self, partitions: Mapping[Partition, Offset], ms: int
+    ) -> dict[Partition, Offset]:
+        found: dict[Partition, Offset] = {}
+        for partition in partitions:
+            entries = await self._catalogue.ask(
+                *("XRANGE", self._catalogue.streams[partition], f"{max(0, ms)}-0", "+"),
+                *("COUNT", 1),
+                what=partition.topic,
+            )
+            if entries:
+                found[partition] = entries[0][0].decode()
+        return found
+
+    def _at_offsets(
+        self, topic: str, ends: Resolved, offsets: Mapping[int, Offset]
+    ) -> dict[Partition, Offset]:
+        found: dict[Partition, Offset] = {}
+        for number, offset in offsets.items():
+            if Partition(topic, number) not in ends:
+                there = ", ".join(str(p.number) for p in ends)
+                raise PositionError(
+                    f"{topic!r} on {self.place} has no partition {number}. "
+                    f"There are: {there}."
+                )
+            found[Partition(topic, number)] = redis_ids.text(redis_ids.given(offset))
+        return found
+
+    def _remember(self, found: Resolved, known: Mapping[Partition, Facts]) -> None:
+        """Keep what was there at the call: it tells a reader what was lost before it began."""
+        for place in found.items():
+            self._known.pop(place, None)
+            self._known[place] = known[place[0]]
+        while len(self._known) > _REMEMBERED:
+            del self._known[next(iter(self._known))]
+
+    def _cursor(
+        self, partition: Partition, offset: Offset, stop: Resolved | None
+    ) -> Cursor:
+        if partition not in self._catalogue.streams:
+            raise TopicNotFoundError(
+                f"{partition.topic!r} on {self.place} has no partition {partition.number}."
+            )
+        end: Id | None = None
+        if stop is not None and partition in stop:
+            end = redis_ids.given(stop[partition])
+        cursor = Cursor(
+            partition,
+            self._catalogue.streams[partition].encode(),
+            redis_ids.before(redis_ids.given(offset)),
+            end,
+        )
+        cursor.begin(self._known.get((partition, offset)))
+        return cursor

@@ -1,0 +1,224 @@
+"""What a Redis server holds: which streams are a topic's, and how their entries are read."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import hiredis
+
+from streamlab import positions
+from streamlab.backends import redis_errors, redis_ids, redis_parse
+from streamlab.backends.redis_cursor import Facts, facts
+from streamlab.backends.redis_parse import Shape
+from streamlab.backends.redis_wire import Dialer, Link, Word, command
+from streamlab.errors import PermissionDeniedError, TopicNotFoundError
+from streamlab.records import Offset, Partition
+
+_SHARD = re.compile(r"(.+):(0|[1-9]\d{0,9})", re.DOTALL)
+_HIGHEST_SHARD = 2**31 - 1
+_SCAN_COUNT = 2_000
+_SAMPLE = 10  # entries from each end, of the first partitions
+_SAMPLED_PARTITIONS = 4
+_PAGE_BYTES = 1 << 21
+
+
+class Catalogue:
+    """Asks a server about its streams, over a connection of its own.
+
+    Attributes:
+        shapes: per topic, how its entries are read, as far as that is known.
+        streams: partition → name of its stream, of all topics looked at.
+    """
+
+    def __init__(self, dialer: Dialer) -> None:
+        """Connects at the first question."""
+        self.shapes: dict[str, Shape] = {}
+        self.streams: dict[Partition, str] = {}
+        self._dialer = dialer
+        self._settings = dialer.settings
+        self._link: Link | None = None
+        self._dialing = asyncio.Lock()
+
+    async def aclose(self) -> None:
+        """Give the connection back."""
+        link, self._link = self._link, None
+        if link is not None:
+            await link.aclose()
+
+    async def ask(self, *words: Word, what: str = "") -> Any:
+        """One command that only reads; its answer.
+
+        Args:
+            words: the command.
+            what: the topic in question, for the message.
+        """
+        (reply,) = await self.ask_all(command(*words), 1)
+        return self._good(reply, what)
+
+    async def ask_all(self, commands: bytes, count: int) -> list[Any]:
+        """Several at once; refusals stand among the answers as ReplyError."""
+        link = await self._connected()
+        try:
+            return await link.pipeline(commands, count)
+        except ConnectionError:
+            # It may have gone stale since the last question: once more on a fresh one.
+            return await (await self._connected()).pipeline(commands, count)
+
+    async def topics(self) -> list[str]:
+        """Names of the topics, numbered streams counted as one."""
+        return sorted({_base(name) for name in await self._scan("*")})
+
+    async def look(self, topic: str) -> dict[Partition, Facts]:
+        """What the server says of each of the topic's streams.
+
+        Raises:
+            TopicNotFoundError: it has none.
+        """
+        numbered: dict[int, str] = {}
+        try:
+            for name in await self._scan(f"{_escaped(topic)}:*"):
+                shard = _SHARD.fullmatch(name)
+                if shard and shard[1] == topic and int(shard[2]) <= _HIGHEST_SHARD:
+                    numbered[int(shard[2])] = name
+        except PermissionDeniedError:
+            numbered = {}
+        numbered.setdefault(0, topic)
+        streams = {Partition(topic, n): name for n, name in sorted(numbered.items())}
+        replies = await self.ask_all(
+            b"".join(command("XINFO", "STREAM", name) for name in streams.values()),
+            len(streams),
+        )
+        known: dict[Partition, Facts] = {}
+        for (partition, name), reply in zip(streams.items(), replies, strict=True):
+            there = None if _is_missing(reply) else facts(self._good(reply, topic))
+            if there is not None:
+                known[partition] = there
+                self.streams[partition] = name
+        if not known:
+            raise TopicNotFoundError.among(
+                topic, self._settings.place, await self._names()
+            )
+        return known
+
+    async def sizes(self, partitions: Sequence[Partition]) -> list[int | None]:
+        """Bytes per partition; None where the user may not ask."""
+        replies = await self.ask_all(
+            b"".join(command("MEMORY", "USAGE", self.streams[p]) for p in partitions),
+            len(partitions),
+        )
+        return [reply if isinstance(reply, int) else None for reply in replies]
+
+    async def shape(self, topic: str) -> Shape | None:
+        """How the topic's entries are read; None while it has none to judge by."""
+        key = self._settings.key_field.encode()
+        if self._settings.field is not None:
+            self.shapes[topic] = Shape(self._settings.field.encode(), key)
+        if topic not in self.shapes:
+            names = [n for p, n in self.streams.items() if p.topic == topic]
+            sample: list[Any] = []
+            for name in names[:_SAMPLED_PARTITIONS]:
+                sample += await self.back(name, "+", _SAMPLE, topic)
+                sample += await self.ask(
+                    "XRANGE", name, "-", "+", "COUNT", _SAMPLE, what=topic
+                )
+            if sample:
+                fields = [held for _, held in sample]
+                self.shapes[topic] = redis_parse.choose(fields, key)
+        return self.shapes.get(topic)
+
+    async def back(self, name: str, end: str, count: int, topic: str) -> Any:
+        """Up to `count` entries of a stream back from `end`, newest first."""
+        return await self.ask("XREVRANGE", name, end, "-", "COUNT", count, what=topic)
+
+    def is_message(self, topic: str, fields: Sequence[bytes]) -> bool:
+        """Whether an entry with these fields is delivered."""
+        shape = self.shapes.get(topic)
+        return shape is None or shape.payload is None or shape.payload in fields[::2]
+
+    async def _connected(self) -> Link:
+        async with self._dialing:
+            if self._link is None or self._link.lost is not None:
+                self._link = await self._dialer.dial()
+            return self._link
+
+    def _good(self, reply: Any, topic: str) -> Any:
+        if isinstance(reply, hiredis.ReplyError):
+            raise redis_errors.refusal(self._settings, str(reply), topic)
+        return reply
+
+    async def _scan(self, pattern: str) -> list[str]:
+        """Names of the streams that match a shell pattern."""
+        names: set[bytes] = set()
+        cursor: bytes | str = "0"
+        while True:
+            cursor, page = await self.ask(
+                *("SCAN", cursor, "MATCH", pattern),
+                *("COUNT", _SCAN_COUNT, "TYPE", "stream"),
+            )
+            names.update(page)
+            if cursor == b"0":
+                # A name that is not UTF-8 can't be typed, so it can't be a topic.
+                return sorted(filter(None, map(_name, names)))
+
+    async def _names(self) -> list[str]:
+        try:
+            return await self.topics()
+        except PermissionDeniedError:
+            return []
+
+
+class Walk:
+    """The pages of one walk back; their size follows the size of the entries."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        """Begin with small pages: entries may be large."""
+        self._catalogue = catalogue
+        self._most = 100
+
+    async def back(
+        self, partition: Partition, before: Offset, most: int
+    ) -> Sequence[tuple[Offset, int]]:
+        """Up to `most` messages just before `before`, newest first, as (offset, ms)."""
+        catalogue, topic = self._catalogue, partition.topic
+        end = redis_ids.pair(str(before))
+        while end > redis_ids.NONE:
+            entries = await catalogue.back(
+                catalogue.streams[partition],
+                redis_ids.text(redis_ids.before(end)),
+                min(most, self._most),
+                topic,
+            )
+            if not entries:
+                break
+            size = sum(sum(map(len, fields)) for _, fields in entries) / len(entries)
+            self._most = max(10, min(positions.PAGE, int(_PAGE_BYTES / (size + 1))))
+            end = redis_ids.pair(entries[-1][0])
+            found = [e for e, fields in entries if catalogue.is_message(topic, fields)]
+            if found:
+                return [(entry.decode(), redis_ids.pair(entry)[0]) for entry in found]
+        return []
+
+
+def _is_missing(reply: Any) -> bool:
+    return isinstance(reply, hiredis.ReplyError) and "no such key" in str(reply)
+
+
+def _base(name: str) -> str:
+    """The topic a stream belongs to."""
+    shard = _SHARD.fullmatch(name)
+    return shard[1] if shard and int(shard[2]) <= _HIGHEST_SHARD else name
+
+
+def _name(key: bytes) -> str:
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        return ""
+
+
+def _escaped(topic: str) -> str:
+    """The name as a shell pattern that matches it alone."""
+    return re.sub(r"([\\*?\[\]^-])", r"\\\1", topic)

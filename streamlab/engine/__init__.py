@@ -1,0 +1,1 @@
+"""TRANSFORM, executed: one operator per file; batch in, `Change` out. No I/O, no threads."""

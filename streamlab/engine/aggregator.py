@@ -1,0 +1,176 @@
+"""A window's aggregations, each on its own road: partial states, or the raw rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import polars as pl
+
+from streamlab.changes import PART
+from streamlab.engine.rawrows import SLOT, RawRows
+from streamlab.engine.states import State, can_keep, state_of
+from streamlab.engine.watermark import Int64s
+from streamlab.plans.aggregates import Partial, Split, split
+
+START, CLOCK, PLACE = "__start", "__clock", "__place"
+
+
+class Aggregator:
+    """All aggregations of one window operator, by slot."""
+
+    def __init__(self, aggs: Iterable[pl.Expr], schema: pl.Schema) -> None:
+        """`schema`: shown columns of the rows that are aggregated."""
+        self._aggs = tuple(aggs)
+        self._splits: list[Split | None] = [
+            _kept_as_partials(e, schema) for e in self._aggs
+        ]
+        self._room = 0
+        self._states: list[list[State]] = []
+        self.shrink()
+        pairs = zip(self._aggs, self._splits, strict=True)
+        self._raw = [expr for expr, found in pairs if not found]
+        self._needed = _columns_of(self._raw, schema)
+        self._rows = RawRows()
+        columns = {name: schema[name] for name in self._needed}
+        hidden = {CLOCK: pl.Int64(), PART: pl.Int32(), SLOT: pl.Int64()}
+        self._blank = pl.DataFrame(schema={**columns, **hidden})
+
+    @property
+    def bytes(self) -> int:
+        """Bytes held by states and rows."""
+        columns = (c for states in self._states for s in states for c in s.columns())
+        return sum(column.nbytes for column in columns) + self._rows.bytes
+
+    def over(self, rows: pl.DataFrame, by: tuple[str, ...]) -> pl.LazyFrame:
+        """The batch's own aggregates: `START`, the `by` columns, then one or more columns per
+        partial state (and, if rows are kept, the places of each group's rows).
+        """
+        values: list[pl.Expr] = []
+        takes: list[pl.Expr] = []
+        for number, (partial, state) in enumerate(self._partials()):
+            value, where = pl.col(f"__v{number}"), None
+            values.append(partial.value.alias(f"__v{number}"))
+            if partial.where is not None:
+                values.append(partial.where.alias(f"__w{number}"))
+                where = pl.col(f"__w{number}")
+            part = value if where is None else value.filter(where)
+            for place, take in enumerate(state.exprs(part)):
+                takes.append(take.alias(f"__p{number}_{place}"))
+        if self._raw:
+            takes.append(pl.col(PLACE).implode())
+        keyed = [pl.col(START), *(pl.col(name) for name in by)]
+        # A single row is evaluated beside a twin (see `Chain.feed`). That is taken away by a
+        # comparison that polars does not move up to before the evaluation.
+        alone = rows.height == 1
+        fed = (pl.concat([rows, rows]) if alone else rows).lazy().with_row_index(PLACE)
+        inputs = fed.select(*keyed, PLACE, *values)
+        if alone:
+            inputs = inputs.filter(pl.col(PLACE) == pl.col(PLACE).min())
+        return inputs.group_by(START, *by).agg(takes)
+
+    def merge(
+        self, slots: Int64s, new: Int64s, room: int, groups: pl.DataFrame
+    ) -> None:
+        """Add a batch's aggregates; row i of `groups` belongs to `slots[i]`."""
+        for number, (_, state) in enumerate(self._partials()):
+            if room > self._room:
+                state.grow(room)
+            state.reset(new)
+            names = [n for n in groups.columns if n.startswith(f"__p{number}_")]
+            state.merge(slots, [groups.get_column(name) for name in names])
+        self._room = max(room, self._room)
+
+    def keep(self, slots: Int64s, groups: pl.DataFrame, rows: pl.DataFrame) -> None:
+        """Keep the batch's rows, if any aggregation needs them (after `merge`)."""
+        if not self._raw:
+            return
+        lists = groups.get_column(PLACE)
+        of_row = np.empty(rows.height, np.int64)
+        of_row[lists.explode().to_numpy()] = np.repeat(
+            slots, lists.list.len().to_numpy()
+        )
+        slot = pl.Series(SLOT, of_row)
+        kept = rows.select(*self._needed, CLOCK, PART).with_columns(slot)
+        self._rows.add(kept, rows.get_column(START).to_numpy())
+
+    def results(self, slots: Int64s, starts: Int64s) -> list[pl.Series]:
+        """The finished aggregates of `slots`, in the order they were asked for."""
+        if len(slots) == 1:  # see `Chain.feed`
+            twins = self.results(np.repeat(slots, 2), np.repeat(starts, 2))
+            return [column.head(1) for column in twins]
+        raw = self._from_rows(slots, np.unique(starts).tolist()) if self._raw else {}
+        found: list[pl.Series] = []
+        for each, expr, states in zip(
+            self._splits, self._aggs, self._states, strict=True
+        ):
+            name = expr.meta.output_name()
+            if each is None:
+                found.append(raw[name])
+                continue
+            pairs = zip(each.partials, states, strict=True)
+            parts = pl.DataFrame([s.read(slots).alias(p.name) for p, s in pairs])
+            found.append(parts.with_columns(each.final.alias(name)).get_column(name))
+        return found
+
+    def forget(self, starts: Iterable[int]) -> None:
+        """Let go of the rows of these windows. States are overwritten when slots are reused."""
+        if self._raw:
+            for start in starts:
+                self._rows.drop(start)
+
+    def shrink(self) -> None:
+        """Let go of all states: no slot is in use."""
+        self._states = [
+            [state_of(partial) for partial in found.partials] if found else []
+            for found in self._splits
+        ]
+        self._room = 0
+
+    def _partials(self) -> list[tuple[Partial, State]]:
+        return [
+            (partial, state)
+            for found, states in zip(self._splits, self._states, strict=True)
+            if found
+            for partial, state in zip(found.partials, states, strict=True)
+        ]
+
+    def _from_rows(self, slots: Int64s, starts: Iterable[int]) -> dict[str, pl.Series]:
+        """The aggregates that need all rows, evaluated for `slots` alone.
+
+        Order inside a window is event time, partition, arrival: rows lie in order of arrival,
+        and the sort is stable.
+        """
+        rows = self._rows.of(starts)
+        rows = self._blank if rows is None else rows
+        place = np.full(self._room, -1, np.int64)
+        place[slots] = np.arange(len(slots))
+        places = pl.Series(SLOT, place[rows.get_column(SLOT).to_numpy()])
+        rows = rows.with_columns(places).filter(pl.col(SLOT) >= 0)
+        if (
+            rows.height == 1
+        ):  # see `Chain.feed`; the caller has one slot and takes one row
+            rows = pl.concat([rows, rows.with_columns(pl.col(SLOT) + 1)])
+        ordered = rows.sort(CLOCK, PART, maintain_order=True)
+        found = ordered.group_by(SLOT).agg(self._raw).sort(SLOT)
+        return {
+            expr.meta.output_name(): found[expr.meta.output_name()]
+            for expr in self._raw
+        }
+
+
+def _kept_as_partials(expr: pl.Expr, schema: pl.Schema) -> Split | None:
+    found = split(expr, schema)
+    if found is None or not all(can_keep(partial) for partial in found.partials):
+        return None
+    return found
+
+
+def _columns_of(exprs: Iterable[pl.Expr], schema: pl.Schema) -> list[str]:
+    """The columns that `exprs` read; all of them if a selector hides which."""
+    named: set[str] = set()
+    for expr in exprs:
+        if expr.meta.has_multiple_outputs():
+            return list(schema)
+        named.update(expr.meta.root_names())
+    return [name for name in schema if name in named]

@@ -1,0 +1,71 @@
+"""What goes into the engine with each micro-batch, and what comes out."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import polars as pl
+
+from streamlab.changes import Change
+
+
+class Batch(NamedTuple):
+    """One micro-batch of a source.
+
+    Attributes:
+        rows: shown columns and `changes.HIDDEN`, in the order they were handed over.
+        holding: numbers of the partitions that hold the watermark back: assigned and not idle.
+            One that has had no record yet holds it at "none".
+        final: a bounded input is at its end: every window closes.
+    """
+
+    rows: pl.DataFrame
+    holding: frozenset[int]
+    final: bool = False
+
+
+class Counts(NamedTuple):
+    """What happened to the records of one batch at one operator.
+
+    `received = passed + filtered + rejected + late + expired`, each counted where it happens.
+    A record that `explode` made several rows of counts once.
+
+    Attributes:
+        received: rows that came in.
+        passed: rows that came out, or went into a window.
+        filtered: rows that a filter held back, or of which `explode` left nothing.
+        rejected: rows without an event time, or with one in the future.
+        late: rows whose window was over.
+        expired: rows that waited too long; windows have none.
+    """
+
+    received: int = 0
+    passed: int = 0
+    filtered: int = 0
+    rejected: int = 0
+    late: int = 0
+    expired: int = 0
+
+
+class Outcome(NamedTuple):
+    """What one micro-batch did to one frame.
+
+    Attributes:
+        change: rows added and removed. Append frames keep `changes.HIDDEN`; keyed ones have
+            none, but always hold their key columns.
+        counts: of the steps since the last window (the window's own for a window, its
+            `closed` and its `late`).
+        state_bytes: held by all operators the frame hangs on.
+        error: why the frame failed, or None. The change then holds what was good before.
+        rejected: rows the window refused, as they came, with `_reason`; None for other frames.
+        evicted: rows of open windows that were given up to stay within `max_open`.
+        hidden_key: key columns that the user dropped: in the change, not for show.
+    """
+
+    change: Change
+    counts: Counts
+    state_bytes: int = 0
+    error: Exception | None = None
+    rejected: pl.DataFrame | None = None
+    evicted: int = 0
+    hidden_key: tuple[str, ...] = ()

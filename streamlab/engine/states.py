@@ -1,0 +1,292 @@
+"""Partial states of aggregations: numpy columns by slot, merged with a batch's aggregates.
+
+Each class keeps one kind. `exprs` says what to take from a group of the batch, `merge` puts
+that beside what there is (slots are distinct), `read` gives the finished aggregate in polars'
+own type. Nulls and NaN follow polars: nulls never count, and min and max are NaN only where
+there is nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from streamlab.engine.keys import grown
+from streamlab.engine.watermark import Int64s
+from streamlab.plans.aggregates import Partial
+
+Column = NDArray[Any]
+
+
+class State(Protocol):
+    """Partial state of one aggregation, for all slots."""
+
+    def exprs(self, value: pl.Expr) -> Sequence[pl.Expr]:
+        """What to take from each group of the batch; `value` is its rows' input."""
+        ...
+
+    def merge(self, slots: Int64s, parts: Sequence[pl.Series]) -> None:
+        """Add a batch's groups; `parts` are the columns of `exprs`, one row per slot."""
+        ...
+
+    def read(self, slots: Int64s) -> pl.Series:
+        """The finished aggregates."""
+        ...
+
+    def columns(self) -> list[Column]:
+        """The columns, for counting their bytes."""
+        ...
+
+    def grow(self, room: int) -> None:
+        """Make place for `room` slots."""
+        ...
+
+    def reset(self, slots: Int64s) -> None:
+        """Make `slots` as if nothing had been added."""
+        ...
+
+
+class _Columns:
+    """Columns with a start value each; what all kinds share."""
+
+    def __init__(self, **starts: tuple[Any, Any]) -> None:
+        """Name → (numpy type, value that adding nothing leaves)."""
+        self._starts = {name: start for name, (_, start) in starts.items()}
+        self._held: dict[str, Column] = {
+            name: np.full(0, start, dtype) for name, (dtype, start) in starts.items()
+        }
+
+    def columns(self) -> list[Column]:
+        return list(self._held.values())
+
+    def grow(self, room: int) -> None:
+        for name, column in self._held.items():
+            self._held[name] = grown(column, room)
+
+    def reset(self, slots: Int64s) -> None:
+        for name, column in self._held.items():
+            column[slots] = self._starts[name]
+
+
+class Sum(_Columns):
+    """Sums and counts. Integers wrap as polars' do."""
+
+    def __init__(self, partial: Partial) -> None:
+        self._kind, self._result = partial.kind, partial.result
+        self._dtype = _numpy_type(partial.result)
+        wide = np.float64 if self._dtype.kind == "f" else np.int64
+        super().__init__(total=(np.uint64 if self._dtype == np.uint64 else wide, 0))
+
+    def exprs(self, value: pl.Expr) -> Sequence[pl.Expr]:
+        if self._kind == "count":
+            return [value.count()]
+        if self._kind == "len":
+            return [value.len()]
+        if self._dtype.kind == "f":
+            return [value.cast(pl.Float64).sum()]
+        return [value.sum()]
+
+    def merge(self, slots: Int64s, parts: Sequence[pl.Series]) -> None:
+        total = self._held["total"]
+        total[slots] += parts[0].to_physical().to_numpy().astype(total.dtype)
+
+    def read(self, slots: Int64s) -> pl.Series:
+        values = self._held["total"][slots].astype(self._dtype)
+        return pl.Series(values).cast(self._result)
+
+
+class Extreme(_Columns):
+    """The least or the greatest value; text is compared by code point."""
+
+    def __init__(self, partial: Partial) -> None:
+        self._result, self._least = partial.result, partial.kind == "min"
+        self._text = partial.result == pl.String
+        physical = _numpy_type(partial.result)
+        held: tuple[Any, Any] = (object, None) if self._text else (physical, 0)
+        super().__init__(value=held, there=(np.bool_, False))
+
+    def exprs(self, value: pl.Expr) -> Sequence[pl.Expr]:
+        return [value.min() if self._least else value.max()]
+
+    def merge(self, slots: Int64s, parts: Sequence[pl.Series]) -> None:
+        there = parts[0].is_not_null().to_numpy()
+        slots = slots[there]
+        values = _physical(parts[0].drop_nulls())
+        held, known = self._held["value"], self._held["there"]
+        held[slots] = np.where(known[slots], self._better(held[slots], values), values)
+        known[slots] = True
+
+    def read(self, slots: Int64s) -> pl.Series:
+        values, there = self._held["value"][slots], self._held["there"][slots]
+        if self._text:
+            return pl.Series(values.tolist(), dtype=pl.String)
+        return _masked(pl.Series(values), there).cast(self._result)
+
+    def columns(self) -> list[Column]:
+        if not self._text:
+            return super().columns()
+        held = self._held["value"]
+        texts = [text for text in held.tolist() if text is not None]
+        size = sum(map(len, texts)) + 49 * len(texts)  # 49: an empty str
+        return [*super().columns(), np.empty(size, np.int8)]
+
+    def _better(self, old: Column, new: Column) -> Column:
+        if self._text:
+            pick: Callable[[str, str], str] = min if self._least else max
+            pairs = zip(old.tolist(), new.tolist(), strict=True)
+            return _objects([b if a is None else pick(a, b) for a, b in pairs])
+        if old.dtype.kind == "f":  # fmin and fmax pass over NaN, as polars does
+            floats: Column = (np.fmin if self._least else np.fmax)(old, new)
+            return floats
+        whole: Column = (np.minimum if self._least else np.maximum)(old, new)
+        return whole
+
+
+class Mean(_Columns):
+    """Float sum and count: an integer sum could overflow where polars' mean doesn't."""
+
+    def __init__(self, partial: Partial) -> None:
+        self._result = partial.result
+        super().__init__(total=(np.float64, 0.0), count=(np.int64, 0))
+
+    def exprs(self, value: pl.Expr) -> Sequence[pl.Expr]:
+        return [value.cast(pl.Float64).sum(), value.count()]
+
+    def merge(self, slots: Int64s, parts: Sequence[pl.Series]) -> None:
+        self._held["total"][slots] += parts[0].to_numpy()
+        self._held["count"][slots] += parts[1].to_numpy()
+
+    def read(self, slots: Int64s) -> pl.Series:
+        total, count = self._held["total"][slots], self._held["count"][slots]
+        mean = total / np.maximum(count, 1)
+        return _masked(pl.Series(mean), count > 0).cast(self._result)
+
+
+class Spread(_Columns):
+    """Variance and standard deviation: count, mean and squared distance, merged by Chan's
+    formula (a sum of squares would lose all digits of values far from zero).
+    """
+
+    def __init__(self, partial: Partial) -> None:
+        self._result, self._ddof = partial.result, partial.ddof
+        self._root = partial.kind == "std"
+        super().__init__(
+            count=(np.int64, 0), mean=(np.float64, 0.0), squares=(np.float64, 0.0)
+        )
+
+    def exprs(self, value: pl.Expr) -> Sequence[pl.Expr]:
+        wide = value.cast(pl.Float64)
+        return [wide.count(), wide.mean(), wide.var(ddof=0)]
+
+    def merge(self, slots: Int64s, parts: Sequence[pl.Series]) -> None:
+        new_count = parts[0].to_numpy().astype(np.int64)
+        slots, new_count = slots[new_count > 0], new_count[new_count > 0]
+        new_mean = parts[1].drop_nulls().to_numpy()
+        new_squares = parts[2].drop_nulls().to_numpy() * new_count
+        count, mean, squares = (
+            self._held[name] for name in ("count", "mean", "squares")
+        )
+        old = count[slots]
+        both = old + new_count
+        with np.errstate(invalid="ignore", over="ignore"):
+            apart = new_mean - mean[slots]
+            merged_mean = mean[slots] + apart * (new_count / both)
+            across = apart * apart * (old * (new_count / both))
+            merged = squares[slots] + new_squares + across
+            merged[~np.isfinite(merged_mean)] = np.nan
+        first = old == 0
+        mean[slots] = np.where(first, new_mean, merged_mean)
+        squares[slots] = np.where(first, new_squares, merged)
+        count[slots] = both
+
+    def read(self, slots: Int64s) -> pl.Series:
+        freedom = self._held["count"][slots] - self._ddof
+        spread = self._held["squares"][slots] / np.maximum(freedom, 1)
+        spread = np.sqrt(spread) if self._root else spread
+        return _masked(pl.Series(spread), freedom > 0).cast(self._result)
+
+
+class Truth(_Columns):
+    """Whether any, or all, are true; nulls are passed over."""
+
+    def __init__(self, partial: Partial) -> None:
+        self._any = partial.kind == "any"
+        super().__init__(value=(np.bool_, not self._any))
+
+    def exprs(self, value: pl.Expr) -> Sequence[pl.Expr]:
+        return [value.any() if self._any else value.all()]
+
+    def merge(self, slots: Int64s, parts: Sequence[pl.Series]) -> None:
+        new = parts[0].to_numpy()
+        value = self._held["value"]
+        value[slots] = (value[slots] | new) if self._any else (value[slots] & new)
+
+    def read(self, slots: Int64s) -> pl.Series:
+        return pl.Series(self._held["value"][slots])
+
+
+_KINDS: dict[str, Callable[[Partial], State]] = {
+    "sum": Sum,
+    "count": Sum,
+    "len": Sum,
+    "min": Extreme,
+    "max": Extreme,
+    "mean": Mean,
+    "var": Spread,
+    "std": Spread,
+    "any": Truth,
+    "all": Truth,
+}
+
+
+def state_of(partial: Partial) -> State:
+    """A state for `partial`, without slots yet."""
+    return _KINDS[partial.kind](partial)
+
+
+def can_keep(partial: Partial) -> bool:
+    """Whether there is a column type that keeps this partial exactly."""
+    kind, dtype = partial.kind, partial.input
+    plain = (dtype.is_numeric() and not _wide(dtype)) or dtype == pl.Boolean
+    if kind in {"count", "len"}:
+        return True
+    if kind in {"any", "all"}:
+        return dtype == pl.Boolean
+    if kind in {"min", "max"}:
+        return plain or dtype.is_temporal() or dtype == pl.String
+    if kind == "sum":
+        return plain or isinstance(dtype, pl.Duration)
+    return plain
+
+
+def _wide(dtype: pl.DataType) -> bool:
+    return dtype.is_decimal() or dtype in {pl.Int128, pl.UInt128, pl.Float16}
+
+
+def _numpy_type(dtype: pl.DataType) -> np.dtype[Any]:
+    if dtype == pl.String:
+        return np.dtype(object)
+    if dtype == pl.Boolean:
+        return np.dtype(np.bool_)
+    found: np.dtype[Any] = pl.Series([], dtype=dtype).to_physical().to_numpy().dtype
+    return found
+
+
+def _physical(column: pl.Series) -> Column:
+    if column.dtype == pl.String:
+        return _objects(column.to_list())
+    return column.to_physical().to_numpy()
+
+
+def _objects(values: list[Any]) -> Column:
+    held = np.empty(len(values), object)
+    held[:] = values
+    return held
+
+
+def _masked(values: pl.Series, there: NDArray[np.bool_]) -> pl.Series:
+    return values if there.all() else values.set(pl.Series(~there), None)

@@ -1,0 +1,321 @@
+"""The window operator: judges every row, keeps open windows, closes and corrects them."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from streamlab.changes import (
+    CLOSED,
+    PART,
+    PARTIAL,
+    SEQ,
+    STAMP,
+    TIME,
+    WINDOW_END,
+    WINDOW_START,
+)
+from streamlab.durations import Span
+from streamlab.engine import verdict
+from streamlab.engine.aggregator import CLOCK, START, Aggregator
+from streamlab.engine.assign import moments, read_times, spans
+from streamlab.engine.keys import Slots
+from streamlab.engine.outcome import Batch, Counts
+from streamlab.engine.rawrows import own_buffers
+from streamlab.engine.rowwise import ROW, Result
+from streamlab.engine.verdict import Judged
+from streamlab.engine.watermark import NONE, Int64s, Watermark
+from streamlab.plans.nodes import Window, window_dtype
+
+_FOREVER = int(np.iinfo(np.int64).max)
+_LATE_KEPT = 10_000  # rows, for a `.late` that is asked for after they came
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Effect(NamedTuple):
+    """What a block did.
+
+    Attributes:
+        changed: the window frame's new and changed rows.
+        closed: rows of windows that closed, sorted, with hidden columns.
+        late, rejected: rows that missed their window, or have none.
+        counts: of the records.
+        evicted: rows of open windows given up.
+    """
+
+    changed: pl.DataFrame
+    closed: pl.DataFrame
+    late: pl.DataFrame
+    rejected: pl.DataFrame
+    counts: Counts
+    evicted: int
+
+
+class WindowOperator:
+    """Tumbling windows with their aggregates, by slot; `closed` and `late` hang on it too.
+
+    Nothing changes before `commit`: a block whose aggregation fails can be judged again
+    without the record at fault. One worker thread owns it.
+
+    Attributes:
+        evicted_until: windows that end by then were given up; rows for them are late.
+    """
+
+    def __init__(
+        self, node: Window, schema: pl.Schema, *, began: datetime | None, max_open: int
+    ) -> None:
+        """Make it for rows of `schema` (shown columns).
+
+        Args:
+            node: the window.
+            schema: of the rows that come in, without hidden columns.
+            began: event time the frame begins at: windows that started earlier are partial;
+                None means from the first record there ever was.
+            max_open: (window, key) pairs kept open; beyond it the oldest are evicted.
+        """
+        self.node = node
+        self._integers = isinstance(node.every, int)
+        self._dtype = window_dtype(node)
+        self._max_open = max_open
+        self._from: int | None = None if began is None else _us(began - _EPOCH)
+        # Another column's times can't be compared with where reading began: the first row's
+        # own value stands for it.
+        self._from_first_row = began is not None and node.on is not None
+        self._watermark = Watermark()
+        self._by = [schema[name] for name in node.by]
+        self._slots = Slots(self._by)
+        self._aggregator = Aggregator(node.aggs, schema)
+        self._done: deque[pl.DataFrame] = deque()
+        self._late: deque[tuple[pl.DataFrame, int]] = deque()
+        self._closed_count = 0
+        self.evicted_until = NONE
+        blank = self._frame(np.empty(0, np.int64), closed=False)
+        self._columns = blank.columns
+        self._closed_blank = _as_append(blank, 0)
+        self._refused_blank: tuple[pl.DataFrame, pl.DataFrame] | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Bytes held: states, keys, rows, and what is kept of closed windows and late rows."""
+        kept = sum(int(f.estimated_size()) for f in self._done) + sum(
+            n for _, n in self._late
+        )
+        return self._slots.bytes + self._aggregator.bytes + kept
+
+    @property
+    def watermark(self) -> datetime | None:
+        """Watermark less lateness; None before there is one, or for integers."""
+        limit = self._less_lateness(self._watermark.mark)
+        if self._integers or limit == NONE:
+            return None
+        return _EPOCH + timedelta(microseconds=limit)
+
+    def is_open(self, start: int) -> bool:
+        """Whether a window that starts then has state."""
+        return start in self._slots
+
+    def known(self, kind: str) -> pl.DataFrame:
+        """What a frame that is made only now begins with.
+
+        "window": open windows, and closed ones as far as kept (`max_open` rows). "closed":
+        the latter. "late": the newest 10,000 late rows.
+        """
+        if kind == "late":
+            blank = self._refused_blank[0] if self._refused_blank else pl.DataFrame()
+            return pl.concat([blank, *(rows for rows, _ in self._late)])
+        closed = [self._closed_blank, *self._done]
+        if kind == "closed":
+            return pl.concat(closed)
+        done = pl.concat(closed).with_columns(pl.lit(value=True).alias(CLOSED))
+        return pl.concat(
+            [
+                done.select(self._columns),
+                self._frame(self._slots.all(), closed=False),
+            ]
+        )
+
+    def judge(self, origin: Batch, result: Result) -> Judged:
+        """Give every row of `result` its window and its verdict; changes nothing.
+
+        Args:
+            origin: the batch that the steps before the window ran on. With event time of
+                the source's own, all its rows move the watermark, filtered ones too.
+            result: what came out of those steps.
+        """
+        node, rows = self.node, result.rows
+        timed = origin.rows.head(result.good) if node.on is None else rows
+        ahead = None if self._integers else node.max_ahead
+        times = read_times(timed, node.on, ahead)
+        watermark = self._watermark.copy()
+        parts = timed.get_column(PART).to_numpy()
+        marks = watermark.advance(times.values, parts, times.good, origin.holding)
+        if node.on is None:
+            places = rows.get_column(ROW).to_numpy()
+            times, marks = times.at(places), marks[places]
+        starts, ends = spans(node, times.values)
+        limit = np.maximum(self._limits(marks), self.evicted_until)
+        late = times.good & (ends <= limit)
+        good = times.good & ~late
+        taken = rows.hstack([pl.Series(START, starts), pl.Series(CLOCK, times.values)])
+        taken = taken if good.all() else taken.filter(pl.Series(good))
+        counts = verdict.count(result, good, late)
+        return Judged(
+            rows,
+            times,
+            starts,
+            ends,
+            limit,
+            late,
+            taken,
+            watermark,
+            counts,
+            origin.final,
+        )
+
+    def query(self, judged: Judged) -> pl.LazyFrame:
+        """The block's own aggregates, for `commit`."""
+        return self._aggregator.over(judged.taken, self.node.by)
+
+    def commit(self, judged: Judged, groups: pl.DataFrame) -> Effect:
+        """Merge the block's aggregates into the state; what that did."""
+        self._watermark = judged.watermark
+        self._note_first(judged)
+        touched = self._merge(judged, groups)
+        closing = self._slots.pop_until(self._over(final=judged.final))
+        evicted, latest = self._slots.pop_oldest(self._max_open + len(closing))
+        if latest is not None:
+            self.evicted_until = max(self.evicted_until, latest)
+        changed, closed = self._corrected(touched, closing)
+        self._let_go(np.concatenate([closing, evicted]))
+        late, rejected = self._refused(judged)
+        self._remember(closed, late)
+        return Effect(changed, closed, late, rejected, judged.counts, len(evicted))
+
+    def _corrected(
+        self, touched: Int64s, closing: Int64s
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The window frame's changed rows, and those that close as an append frame's."""
+        if not len(closing):
+            return self._frame(touched, closed=False), self._closed_blank
+        going = np.zeros(self._slots.capacity, np.bool_)
+        going[closing] = True
+        still = self._frame(touched[~going[touched]], closed=False)
+        closed = self._frame(closing, closed=True).sort(WINDOW_START, *self.node.by)
+        lines = _as_append(closed, self._closed_count)
+        self._closed_count += closed.height
+        return pl.concat([still, closed]), lines
+
+    def _refused(self, judged: Judged) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Late and rejected rows."""
+        if self._refused_blank is None:
+            nothing = judged.cleared()
+            late = verdict.late_rows(nothing, self._dtype)
+            self._refused_blank = late, verdict.rejected_rows(nothing)
+        late, rejected = self._refused_blank
+        if judged.late.any():
+            late = verdict.late_rows(judged, self._dtype)
+        if not judged.times.good.all():
+            rejected = verdict.rejected_rows(judged)
+        return late, rejected
+
+    def _merge(self, judged: Judged, groups: pl.DataFrame) -> Int64s:
+        starts = groups.get_column(START).to_numpy()
+        _, ends = spans(self.node, starts)
+        slots, new = self._slots.place(starts, ends, groups.select(self.node.by))
+        self._aggregator.merge(slots, new, self._slots.capacity, groups)
+        self._aggregator.keep(slots, groups, judged.taken)
+        return slots
+
+    def _let_go(self, slots: Int64s) -> None:
+        if not len(slots):
+            return
+        self._aggregator.forget(np.unique(self._slots.starts[slots]).tolist())
+        self._slots.release(slots)
+        if not self._slots.used:
+            self._aggregator.shrink()
+
+    def _frame(self, slots: Int64s, *, closed: bool) -> pl.DataFrame:
+        """The window frame's rows of `slots`."""
+        starts, ends = self._slots.starts[slots], self._slots.ends[slots]
+        partial = (
+            starts < self._from
+            if self._from is not None
+            else np.zeros(len(slots), bool)
+        )
+        return pl.DataFrame(
+            [
+                moments(WINDOW_START, starts, self._dtype),
+                moments(WINDOW_END, ends, self._dtype),
+                *self._slots.keys(slots, self.node.by).get_columns(),
+                *self._aggregator.results(slots, starts),
+                pl.Series(CLOSED, np.full(len(slots), closed)),
+                pl.Series(PARTIAL, partial),
+            ]
+        )
+
+    def _limits(self, marks: Int64s) -> Int64s:
+        lateness = self._lateness
+        if lateness is None:
+            return np.full(len(marks), NONE, np.int64)
+        return np.where(marks == NONE, NONE, marks - lateness)
+
+    def _less_lateness(self, mark: int) -> int:
+        return NONE if mark == NONE else mark - (self._lateness or 0)
+
+    @property
+    def _lateness(self) -> int | None:
+        lateness = self.node.lateness
+        return lateness.us if isinstance(lateness, Span) else lateness
+
+    def _over(self, *, final: bool) -> int:
+        """Windows that end by then are over."""
+        if final:
+            return _FOREVER
+        return (
+            NONE
+            if self._lateness is None
+            else self._less_lateness(self._watermark.mark)
+        )
+
+    def _note_first(self, judged: Judged) -> None:
+        if self._from_first_row and judged.times.good.any():
+            self._from = int(judged.times.values[judged.times.good][0])
+            self._from_first_row = False
+
+    def _remember(self, closed: pl.DataFrame, late: pl.DataFrame) -> None:
+        if closed.height:
+            self._done.append(closed.tail(self._max_open))
+        while (
+            sum(f.height for f in self._done) > self._max_open and len(self._done) > 1
+        ):
+            self._done.popleft()
+        if late.height:
+            self._late.append(own_buffers(late.tail(_LATE_KEPT)))
+        while sum(f.height for f, _ in self._late) > _LATE_KEPT and len(self._late) > 1:
+            self._late.popleft()
+
+
+def _us(span: timedelta) -> int:
+    return span // timedelta(microseconds=1)
+
+
+def _as_append(closed: pl.DataFrame, first: int) -> pl.DataFrame:
+    """Closed windows as rows of an append frame, numbered from `first`.
+
+    Their event time is the window's start; they come in its order, from one partition, so a
+    window over them is never late.
+    """
+    start = pl.col(WINDOW_START)
+    moment = pl.Datetime("us", "UTC")
+    timed = closed.schema[WINDOW_START].is_temporal()
+    time = start.dt.convert_time_zone("UTC") if timed else pl.lit(None, moment)
+    return closed.drop(CLOSED).with_columns(
+        time.alias(TIME),
+        pl.lit(0, pl.Int32).alias(PART),
+        (start.dt.epoch("ms") if timed else pl.lit(0, pl.Int64)).alias(STAMP),
+        pl.int_range(first, first + pl.len(), dtype=pl.Int64).alias(SEQ),
+    )

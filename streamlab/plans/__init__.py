@@ -1,0 +1,1 @@
+"""TRANSFORM, as values: what is to be done, never how far it is."""

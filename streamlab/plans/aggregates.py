@@ -1,0 +1,386 @@
+"""Which aggregations decompose: partial results of parts, merged, give the whole's.
+
+Decided per expression, from its tree: each aggregation in it over row-wise input becomes a partial
+state, and what is done with the results stays as a row-wise expression. Whatever is not certain to
+give polars' own answer is not decomposed; the engine then keeps the raw rows.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import polars as pl
+
+from streamlab.plans.codec import Value
+from streamlab.plans.exprs import has_column, offence
+from streamlab.plans.functions import ROW_WISE, literal_series
+from streamlab.plans.tree import any_node, field, from_tree, function_name, items, kind, to_tree
+from streamlab.plans.words import snake
+
+Kind = Literal["sum", "count", "len", "min", "max", "mean", "var", "std", "any", "all"]
+
+
+class Partial(NamedTuple):
+    """One aggregation inside an expression, over row-wise input.
+
+    Attributes:
+        name: column that its finished result has in `Split.final`; unique inside the split.
+        kind: which. `count` is of non-null values, `len` of rows; the others pass over nulls.
+        value: the row-wise input, evaluated over raw rows (for `len` too: what it holds does
+            not matter then).
+        where: rows that take part are those where this is true; None is all rows. It is
+            evaluated over raw rows too.
+        input: type of `value`.
+        result: polars' own type of the aggregate.
+        ddof: of var and std; otherwise 0.
+    """
+
+    name: str
+    kind: Kind
+    value: pl.Expr
+    where: pl.Expr | None
+    input: pl.DataType
+    result: pl.DataType
+    ddof: int = 0
+
+
+class Split(NamedTuple):
+    """An aggregation as partial states plus a row-wise rest.
+
+    Attributes:
+        partials: the states to keep; equal ones are listed once.
+        final: row-wise over a frame with one column per partial, of its `result` type; carries
+            the output's name and has the output's type.
+        name: of the output column.
+    """
+
+    partials: tuple[Partial, ...]
+    final: pl.Expr
+    name: str
+
+
+def split(expr: pl.Expr, schema: pl.Schema) -> Split | None:
+    """Decompose an aggregation, or None if that can't be done exactly.
+
+    Args:
+        expr: one of a window's aggregations.
+        schema: the columns of the rows that are aggregated.
+    """
+    try:
+        return _split(expr, schema)
+    except _NotExactError:
+        return None
+
+
+def explain(expr: pl.Expr, schema: pl.Schema) -> str:
+    """How an aggregation is kept: "partial states: sum, len" or "raw rows: median"."""
+    try:
+        found = _split(expr, schema)
+    except _NotExactError as error:
+        return f"raw rows: {error}"
+    return f"partial states: {', '.join(dict.fromkeys(p.kind for p in found.partials))}"
+
+
+_WHOLE = (
+    pl.Int8,
+    pl.Int16,
+    pl.Int32,
+    pl.Int64,
+    pl.UInt8,
+    pl.UInt16,
+    pl.UInt32,
+    pl.UInt64,
+)
+_NUMBERS = (*_WHOLE, pl.Float64)
+# Float32 is left out: its sums are in single precision, and follow the order of addition far
+# beyond 1e-9. Text, decimals and 128-bit integers would need states of their own.
+_INPUTS: dict[Kind, tuple[type[pl.DataType], ...]] = {
+    "sum": (*_NUMBERS, pl.Boolean),
+    "mean": (*_NUMBERS, pl.Boolean),
+    "var": _NUMBERS,
+    "std": _NUMBERS,
+    "min": (*_NUMBERS, pl.Date, pl.Datetime, pl.Duration, pl.Time),
+    "max": (*_NUMBERS, pl.Date, pl.Datetime, pl.Duration, pl.Time),
+    "any": (pl.Boolean,),
+    "all": (pl.Boolean,),
+}
+# What keeps a small error small. After anything else (round, >, cast to int) the last bit of a
+# float sum, which hangs on the cut, could become a whole number.
+_SMOOTH = frozenset(
+    """
+    Abs AsStruct Coalesce Exp FillNull Log Log1p MaxHorizontal MeanHorizontal
+    MinHorizontal Negate Pow SumHorizontal Clip Boolean.IsNull Boolean.IsNotNull
+    """.split()
+)
+_DIVISIONS = {"TrueDivide", "Divide"}
+_SMOOTH_OPERATORS = {"Plus", "Minus", "Multiply", *_DIVISIONS}
+_AGGREGATIONS: dict[str, Kind] = {
+    "Sum": "sum",
+    "Mean": "mean",
+    "Min": "min",
+    "Max": "max",
+    "Var": "var",
+    "Std": "std",
+    "Count": "count",
+}
+
+
+class _NotExactError(Exception):
+    """The expression does not decompose; the text names what stands in the way."""
+
+
+def _split(expr: pl.Expr, schema: pl.Schema) -> Split:
+    name = expr.meta.output_name(raise_if_undetermined=False)
+    if name is None:
+        raise _NotExactError("several columns at once")
+    rest = _Rest(schema)
+    tree, _ = rest.rewrite(to_tree(expr))
+    if not rest.partials:
+        raise _NotExactError("no aggregation")
+    final = from_tree(tree).alias(name)
+    partials = tuple(rest.partials)
+    wanted, got = _result(expr, schema, name), _final_type(final, partials)
+    if got != wanted:
+        raise _NotExactError(f"its type, {wanted}")
+    return Split(partials, final, name)
+
+
+class _Rest:
+    """Rewrites the part of an expression above its aggregations, and gathers these."""
+
+    def __init__(self, schema: pl.Schema) -> None:
+        self.schema = schema
+        self.partials: list[Partial] = []
+        self.seen: dict[str, Value] = {}
+
+    def rewrite(self, node: Value) -> tuple[Value, bool]:
+        """The node over the partials' columns, and whether its last bit hangs on the cut."""
+        name, body = kind(node)
+        found = _aggregation(name, body)
+        if found is not None:
+            return self.partial(node, found)
+        if name == "Literal" and literal_series(node) is None:
+            return node, False
+        if name in {"Alias", "KeepName"}:
+            return self.rewrite(field(body, 0))
+        if name == "BinaryExpr":
+            return self.operator(body)
+        if name == "Ternary":
+            return self.choice(body)
+        if name == "Cast":
+            return self.cast(body)
+        if name == "Function":
+            return self.function(body)
+        raise _NotExactError(_named(name, body))
+
+    def operator(self, body: Value) -> tuple[Value, bool]:
+        left, loose_left = self.rewrite(field(body, "left"))
+        right, loose_right = self.rewrite(field(body, "right"))
+        operator = str(field(body, "op"))
+        loose = loose_left or loose_right
+        if loose and operator not in _SMOOTH_OPERATORS:
+            raise _NotExactError(f"{snake(operator)} of a float sum")
+        node: Value = {
+            "BinaryExpr": {"left": left, "op": field(body, "op"), "right": right}
+        }
+        return node, loose or operator in _DIVISIONS
+
+    def choice(self, body: Value) -> tuple[Value, bool]:
+        parts, loose = self.several([field(body, p) for p in ("predicate", "truthy", "falsy")])
+        if loose[0]:
+            raise _NotExactError("a condition on a float sum")
+        predicate, truthy, falsy = parts
+        node: Value = {
+            "Ternary": {"predicate": predicate, "truthy": truthy, "falsy": falsy}
+        }
+        return node, any(loose)
+
+    def cast(self, body: Value) -> tuple[Value, bool]:
+        inner, loose = self.rewrite(field(body, "expr"))
+        dtype = field(body, "dtype")
+        if loose and dtype != {"Literal": "Float64"}:
+            raise _NotExactError("cast of a float sum")
+        node: Value = {
+            "Cast": {"expr": inner, "dtype": dtype, "options": field(body, "options")}
+        }
+        if offence({"Cast": {"expr": {"Column": ""}, "dtype": dtype}}, None):
+            raise _NotExactError("cast")
+        return node, loose
+
+    def function(self, body: Value) -> tuple[Value, bool]:
+        name, _ = function_name(body)
+        if name not in ROW_WISE:
+            raise _NotExactError(_named("Function", body))
+        parts, loose = self.several(items(field(body, "input")))
+        tested = name in {"Boolean.IsNull", "Boolean.IsNotNull"}
+        if any(loose) and name not in _SMOOTH:
+            raise _NotExactError(f"{_named('Function', body)} of a float sum")
+        node: Value = {"Function": {"input": parts, "function": field(body, "function")}}
+        refused = offence(node, None)
+        if refused:
+            raise _NotExactError(_named("Function", body))
+        return node, any(loose) and not tested
+
+    def several(self, nodes: list[Value]) -> tuple[list[Value], list[bool]]:
+        done = [self.rewrite(each) for each in nodes]
+        return [node for node, _ in done], [loose for _, loose in done]
+
+    def partial(self, node: Value, found: _Found) -> tuple[Value, bool]:
+        """A column in place of the aggregation."""
+        value, where = _rows(found)
+        for part in (value, *([where] if where is not None else [])):
+            refused = offence(part, self.schema, functions=False)
+            if refused is not None:
+                raise _NotExactError(_named(*kind(refused.node)))
+        if found.kind != "len" and not has_column(value):
+            raise _NotExactError("a literal")
+        if where is not None and _divides(where):
+            raise _NotExactError("a filter that divides")
+        key = repr(node)
+        if key not in self.seen:
+            made = self.make(node, found, value, where)
+            self.partials.append(made)
+            self.seen[key] = {"Column": made.name}
+        column = self.seen[key]
+        made = next(p for p in self.partials if {"Column": p.name} == column)
+        exact = made.kind in {"min", "max"} and not _divides(value)
+        return column, made.result.is_float() and not exact
+
+    def make(
+        self, node: Value, found: _Found, value: Value, where: Value | None
+    ) -> Partial:
+        result = _result(from_tree(node), self.schema, "")
+        source = _type(from_tree(value), self.schema) if found.kind != "len" else None
+        wanted = _INPUTS.get(found.kind)
+        if wanted is not None and not isinstance(source, wanted):
+            raise _NotExactError(f"{found.kind} of {source}")
+        if found.kind != "len" and _divides(value) and not result.is_float():
+            raise _NotExactError("a condition that divides")
+        return Partial(
+            f"__p{len(self.partials)}",
+            found.kind,
+            from_tree(value) if found.kind != "len" else pl.lit(value=True),
+            None if where is None else from_tree(where),
+            source or pl.Boolean(),
+            result,
+            found.ddof,
+        )
+
+
+class _Found(NamedTuple):
+    kind: Kind
+    input: Value
+    ddof: int = 0
+    only_nulls: bool = False
+
+
+def _aggregation(name: str, body: Value) -> _Found | None:
+    """The aggregation that a node is, if it is one that decomposes."""
+    if name == "Len":
+        return _Found("len", {"Literal": {"Scalar": {"Boolean": True}}})
+    if name == "Agg":
+        return _agg(*kind(body))
+    if name != "Function":
+        return None
+    function, options = function_name(body)
+    if function == "NullCount":
+        return _Found("len", field(field(body, "input"), 0), only_nulls=True)
+    if function in {"Boolean.Any", "Boolean.All"}:
+        if not field(options, "ignore_nulls"):
+            raise _NotExactError(f"{snake(function[8:])}(ignore_nulls=False)")
+        which: Kind = "any" if function == "Boolean.Any" else "all"
+        return _Found(which, field(field(body, "input"), 0))
+    return None
+
+
+def _agg(name: str, body: Value) -> _Found:
+    if name not in _AGGREGATIONS:
+        raise _NotExactError(snake(name))
+    found = _AGGREGATIONS[name]
+    if found in {"var", "std"}:
+        ddof = field(body, 1)
+        return _Found(found, field(body, 0), ddof if isinstance(ddof, int) else 1)
+    if found == "count":
+        whole = field(body, "include_nulls") is True
+        return _Found("len" if whole else "count", field(body, "input"))
+    if found in {"min", "max"}:
+        if field(body, "propagate_nans"):
+            raise _NotExactError(f"nan_{found}")
+        return _Found(found, field(body, "input"))
+    return _Found(found, body)
+
+
+def _rows(found: _Found) -> tuple[Value, Value | None]:
+    """The input without the filters around it, and the rows that these let through."""
+    value, tests = found.input, list[Value]()
+    while True:
+        name, body = kind(value)
+        if name == "Filter":
+            tests.append(field(body, "by"))
+            value = field(body, "input")
+        elif name == "Function" and function_name(body)[0] == "DropNulls":
+            value = field(field(body, "input"), 0)
+            tests.append(_is(value, "IsNotNull"))
+        else:
+            break
+    if found.only_nulls:
+        tests.append(_is(value, "IsNull"))
+    where: Value = None
+    for test in reversed(tests):
+        both: Value = {"BinaryExpr": {"left": where, "op": "And", "right": test}}
+        where = test if where is None else both
+    return value, where
+
+
+def _divides(node: Value) -> bool:
+    """Whether a division takes part.
+
+    polars divides a lone row otherwise than many (see `nodes.fused`), so that its last bit hangs
+    on the cut, and a comparison with it too.
+    """
+    return any_node(
+        node,
+        lambda name, body: (
+            (name == "BinaryExpr" and str(field(body, "op")) in _DIVISIONS)
+            or (name == "Function" and function_name(body)[0] == "MeanHorizontal")
+        ),
+    )
+
+
+def _is(value: Value, test: str) -> Value:
+    return {"Function": {"input": [value], "function": {"Boolean": test}}}
+
+
+def _named(name: str, body: Value) -> str:
+    """What a node is called in `explain`."""
+    if name == "Function":
+        return snake(function_name(body)[0].rpartition(".")[2])
+    if name == "Agg":
+        return snake(kind(body)[0])
+    if name == "AnonymousFunction":
+        return "a Python function"
+    return "a column as it is" if name in {"Column", "Selector"} else snake(name)
+
+
+def _result(expr: pl.Expr, schema: pl.Schema, name: str) -> pl.DataType:
+    """The type that polars gives an aggregation."""
+    lf = pl.LazyFrame(schema=schema).group_by(pl.lit(0).alias("__group"))
+    found = _collected(lf.agg(expr.alias(name)))
+    return found[name]
+
+
+def _type(expr: pl.Expr, schema: pl.Schema) -> pl.DataType:
+    found = _collected(pl.LazyFrame(schema=schema).select(expr.alias("")))
+    return found[""]
+
+
+def _final_type(final: pl.Expr, partials: tuple[Partial, ...]) -> pl.DataType:
+    schema = pl.Schema({partial.name: partial.result for partial in partials})
+    return _collected(pl.LazyFrame(schema=schema).select(final)).dtypes()[0]
+
+
+def _collected(lf: pl.LazyFrame) -> pl.Schema:
+    try:
+        return lf.collect().schema
+    except pl.exceptions.PolarsError as error:
+        raise _NotExactError(str(error).splitlines()[0]) from error

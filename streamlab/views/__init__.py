@@ -1,0 +1,1 @@
+"""VIEW: anywidget classes; a view may miss a change, it never waits."""

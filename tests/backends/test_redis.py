@@ -1,0 +1,63 @@
+"""The contract on a real Valkey; what is Redis' own is in test_redis_quirks.py."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+import redis.asyncio
+
+from streamlab import servers, uri
+from streamlab.backends import redis as backend
+from streamlab.backends.base import Connection
+from tests.contracts.backend import BackendContract
+from tests.contracts.lab import NONE, Abilities, Lab, Row
+
+pytestmark = pytest.mark.broker
+
+
+@dataclass
+class RedisLab:
+    """A database of its own on the session's server, filled by redis-py."""
+
+    connection: Connection
+    client: redis.asyncio.Redis
+    # Ids only rise, and an entry always has its fields.
+    can: Abilities = field(
+        default_factory=lambda: Abilities(any_times=False, tombstones=False)
+    )
+
+    async def fill(
+        self,
+        topic: str,
+        rows: Mapping[int, Sequence[Row]],
+        deleted: Mapping[int, Collection[int]] = NONE,
+    ) -> None:
+        for number, mine in rows.items():
+            name = f"{topic}:{number}" if len(rows) > 1 else topic
+            pipe = self.client.pipeline(transaction=False)
+            # Makes the stream, so that one without rows is there and empty.
+            pipe.xgroup_create(name, "makes", mkstream=True)
+            pipe.xgroup_destroy(name, "makes")
+            for row in mine:
+                key = {"key": row.key} if row.key is not None else {}
+                entry = {"msg": row.value, **key, **dict(row.headers)}
+                pipe.xadd(name, entry, id=f"{row.ms}-*")  # type: ignore[arg-type]
+            ids = (await pipe.execute())[2:]
+            if gone := [ids[place] for place in deleted.get(number, ())]:
+                await self.client.xdel(name, *gone)
+
+    async def trim(self, topic: str, partition: int, *, keep: int) -> None:
+        await self.client.xtrim(topic, maxlen=keep, approximate=False)
+
+
+class TestRedis(BackendContract):
+    @pytest.fixture
+    async def lab(self, valkey: servers.Valkey) -> AsyncIterator[Lab]:
+        client = redis.asyncio.Redis(port=valkey.port, db=1)
+        connection = backend.connect(uri.parse(f"{valkey.url}/1/"), {})
+        yield RedisLab(connection, client)
+        await connection.aclose()
+        await client.flushdb()
+        await client.aclose()
