@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import polars as pl
 
+from streamlab.cells import Entry
 from streamlab.changes import PART, TIME, WINDOW_START
 from streamlab.clocks import SYSTEM
-from streamlab.feed import RATE_OVER, Feed
+from streamlab.feed import Feed
+from streamlab.fetching import RATE_OVER
 from streamlab.members import Member
 from streamlab.observed import State, Status
 from streamlab.plans import aggregates, nodes
 from streamlab.plans.nodes import output_schema
-from streamlab.runtime import kernel
 from streamlab.stats import OperatorStats, SourceStats, Stats, StoreStats
 from streamlab.views.words import age
 
+WARN_STATE = 0.8  # share of the budget; at 1 the frame stops
 BEHIND = 5_000  # records to go before a live source counts as catching up
 POLARS_NAMES = frozenset(name for name in dir(pl.DataFrame) if not name.startswith("_"))
 
@@ -57,8 +60,7 @@ def stats(feed: Feed, member: Member) -> Stats:
 def status(feed: Feed, member: Member, stale: str) -> Status:
     """One moment in numbers; reads only what may be read from any thread."""
     state, detail = _state(feed, member)
-    store = member.store
-    newest = feed.newest_stamp
+    newest = feed.fetch.newest_ms
     lag = None if newest is None else max(0, feed.spec.clock.now_ms() - newest) / 1000
     return Status(
         state=state,
@@ -67,10 +69,10 @@ def status(feed: Feed, member: Member, stale: str) -> Status:
         lag_s=lag,
         kept_rows=member.held.height,
         keep_rows=member.keep.rows,
-        kept_bytes=store.bytes if store is not None else 0,
+        kept_bytes=feed.pipeline.budget.held,
         budget_bytes=feed.pipeline.budget.limit,
         late=member.counts.late,
-        rejected=feed.pipeline.counts.rejected,
+        rejected=feed.pipeline.counts.rejected + member.counts.rejected,
         version=member.held.version,
         notes=_notes(feed, member),
         stale=stale,
@@ -81,13 +83,12 @@ def _state(feed: Feed, member: Member) -> tuple[State, str]:
     if member.error is not None or feed.error is not None:
         error = member.error or feed.error
         return "failed", f"{type(error).__name__}"
-    if feed.over == "stopped":
+    if feed.over == "stopped" or member.gone:
         return "stopped", ""
     if feed.over == "ended":
         return "ended", "at until" if feed.spec.stop is not None else "at the end mark"
-    consumer = feed.consumer
-    if consumer is not None and consumer.trouble:
-        return "reconnecting", consumer.trouble.removeprefix("reconnecting ")
+    if trouble := feed.fetch.trouble:
+        return "reconnecting", trouble.removeprefix("reconnecting ")
     if feed.paused:
         return "paused", _lag_words(feed)
     return _moving(feed)
@@ -95,7 +96,7 @@ def _state(feed: Feed, member: Member) -> tuple[State, str]:
 
 def _moving(feed: Feed) -> tuple[State, str]:
     if not feed.published.records:
-        newest = feed.spec.newest_ms
+        newest = feed.spec.begin.newest_ms
         if newest is None:
             return "waiting", "no record yet"
         ago = age((feed.spec.clock.now_ms() - newest) / 1000)
@@ -103,10 +104,7 @@ def _moving(feed: Feed) -> tuple[State, str]:
             "waiting",
             f"no record yet; newest is {ago} old. See it: live(start=-1000)",
         )
-    consumer = feed.consumer
-    behind = 0
-    if consumer is not None:
-        behind = sum(s.behind or 0 for s in consumer.state().values())
+    behind = sum(state.behind or 0 for state in feed.fetch.states.values())
     done = feed.published.records
     if behind > max(BEHIND, _rate(feed)):
         share = done / (done + behind)
@@ -115,14 +113,14 @@ def _moving(feed: Feed) -> tuple[State, str]:
 
 
 def _lag_words(feed: Feed) -> str:
-    if feed.newest_stamp is None:
+    if feed.fetch.newest_ms is None:
         return ""
-    return f"lag {age((feed.spec.clock.now_ms() - feed.newest_stamp) / 1000)}"
+    return f"lag {age((feed.spec.clock.now_ms() - feed.fetch.newest_ms) / 1000)}"
 
 
 def _rate(feed: Feed) -> float:
     now = SYSTEM.running()
-    arrivals = [(at, n) for at, n in list(feed.arrivals) if at >= now - RATE_OVER]
+    arrivals = [(at, n) for at, n in list(feed.fetch.arrivals) if at >= now - RATE_OVER]
     if not arrivals:
         return 0.0
     over = max(now - arrivals[0][0], 1.0)
@@ -133,11 +131,14 @@ def _notes(feed: Feed, member: Member) -> tuple[str, ...]:
     notes: list[str] = []
     if member.keep.rows is not None and not member.key:
         notes.append(f"keeps {member.keep.rows:,} rows".replace(",", " "))
-    for partition in sorted(feed.idle)[:3] if not feed.finished else ():
+    for partition in sorted(feed.fetch.idle)[:3] if not feed.finished else ():
         if len(feed.spec.start) > 1:
             notes.append(f"p{partition.number} idle")
     if member.evicted:
         notes.append(f"{member.evicted} open windows given up to stay inside keep")
+    share = member.state_bytes / feed.pipeline.budget.limit
+    if share > WARN_STATE:
+        notes.append(f"its state takes {share:.0%} of the budget")
     if feed.pipeline.counts.lost:
         notes.append(f"{feed.pipeline.counts.lost} lost")
     return tuple(notes)
@@ -146,10 +147,10 @@ def _notes(feed: Feed, member: Member) -> tuple[str, ...]:
 def stale(frame: Any) -> str:
     """Says so if an ancestor of the frame was replaced by a later run of its cell."""
     for ancestor in ancestors(frame):
-        entry = ancestor.entry
-        if entry.replaced_ms is not None:
-            ago = age((SYSTEM.now_ms() - entry.replaced_ms) / 1000)
-            name = entry.name
+        older: Entry = ancestor.entry
+        if older.replaced is not None and older.replaced.affects(frame.entry):
+            ago = age((SYSTEM.now_ms() - older.replaced.when_ms) / 1000)
+            name = older.name or ancestor.name
             return (
                 f"reads from an older {name!r} (replaced {ago} ago): re-run this cell"
             )
@@ -163,17 +164,6 @@ def ancestors(frame: Any) -> list[Any]:
         frame = frame._parent  # noqa: SLF001
         found.append(frame)
     return found
-
-
-def variable_name(frame: object) -> str:
-    """The notebook's variable that is bound to `frame`, or ""."""
-    shell = kernel.shell()
-    if shell is None:
-        return ""
-    for name, value in list(shell.user_ns.items()):
-        if value is frame and not name.startswith("_"):
-            return str(name)
-    return ""
 
 
 def names(columns: Sequence[str | Iterable[str]]) -> tuple[str, ...]:
@@ -215,7 +205,7 @@ def lateness_advice(feed: Feed, window: nodes.Window) -> str:
     if measured is None:
         return f'Say how late rows may come: window({every}, lateness="5s").'
     worst, p99, count = measured
-    suggestion = max(1, -(-int(worst * 1000) // 1000))
+    suggestion = max(1, math.ceil(p99))
     return (
         f"Rows of this topic come up to {worst:.1f} s late (p99 {p99:.1f} s in the last "
         f'{count:,}): window({every}, lateness="{suggestion}s").'

@@ -97,7 +97,6 @@ class Batches:
         self._member = member
         self._note = note
         self._gathered = Gathered(member, lambda: member.held.height)
-        self._version = feed.published.version
         self._unlisten = member.listen(self._gathered.add)
 
     def close(self) -> None:
@@ -107,7 +106,8 @@ class Batches:
     async def _next(self) -> Batch | None:
         """The next batch; None at the end. On the I/O loop."""
         while True:
-            self._version = self._feed.published.version
+            seen = self._feed.announced
+            finished = self._feed.finished or self._member.gone
             change = self._gathered.take()
             if change is not None:
                 return change if self._member.key else change.added
@@ -116,9 +116,9 @@ class Batches:
                 raise StreamFailedError(
                     f"{self._feed.spec.name} failed: {error}"
                 ) from error
-            if self._feed.finished:
+            if finished:
                 return None
-            await self._feed.changed(self._version)
+            await self._feed.changed(seen)
 
     def __iter__(self) -> Iterator[Batch]:
         try:
@@ -147,9 +147,10 @@ def on_batch(member: Member, fn: Callable[[Batch], object]) -> Callable[[], None
     """Call `fn` with each batch on the user's thread; returns the way to stop it."""
     gathered = Gathered(member, lambda: member.held.height)
     calls = io().user_calls
+    wanted = True
 
     def deliver() -> None:
-        change = gathered.take()
+        change = gathered.take() if wanted else None
         if change is not None:
             fn(change if member.key else change.added)
 
@@ -157,4 +158,11 @@ def on_batch(member: Member, fn: Callable[[Batch], object]) -> Callable[[], None
         if gathered.add(change):
             calls.put(deliver)
 
-    return member.listen(changed)
+    unlisten = member.listen(changed)
+
+    def stop() -> None:
+        nonlocal wanted
+        wanted = False
+        unlisten()
+
+    return stop

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import itertools
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -12,20 +14,33 @@ from streamlab.backends.base import Connection
 from streamlab.errors import UrlError
 from streamlab.live import stop_all
 from streamlab.plugins import load
-from streamlab.runtime.loop import io
+from streamlab.runtime.loop import CLOSE_SECONDS, IoLoop, io
 from streamlab.topics import Topic
 from streamlab.uri import StreamUrl, parse
 
+
+class _Name(NamedTuple):
+    """What makes two connections the same."""
+
+    scheme: str
+    loop: IoLoop
+    url: str
+    secret: str | None
+    options: str
+
+
+IN_PROCESS = ("memory", "demo")
 _counter = itertools.count(1)
 # Re-running a cell that opens a topic must not open another connection: one per broker.
-_connections: dict[object, Connection] = {}
+_connections: dict[_Name, Connection] = {}
 
 
 def connection_for(url: StreamUrl, options: Mapping[str, object]) -> Connection:
     """The process's connection to a broker, made on first use; making it does not connect."""
     loop = io()
     secret = url.password.reveal() if url.password is not None else None
-    name = (id(loop), str(url.broker), secret, repr(sorted(options.items())))
+    settings = repr(sorted(options.items()))
+    name = _Name(url.scheme, loop, str(url.broker), secret, settings)
     if name not in _connections:
         made: Connection = load("backends", url.scheme).connect(url, options)
         _connections[name] = made
@@ -61,7 +76,12 @@ class Broker:
 
     def close(self) -> None:
         """Close its connections; frames that read from it stop."""
-        io().call(self.connection.aclose(), twin="broker.aio.close()", timeout=5)
+        io().call(self._close(), twin="broker.aio.close()", timeout=5)
+
+    async def _close(self) -> None:
+        for name in [n for n, made in _connections.items() if made is self.connection]:
+            del _connections[name]  # a later connect() opens anew
+        await self.connection.aclose()
 
     @property
     def aio(self) -> BrokerAio:
@@ -91,7 +111,7 @@ class BrokerAio:
 
     async def close(self) -> None:
         """As `Broker.close`."""
-        await io().bridge(self._broker.connection.aclose())
+        await io().bridge(self._broker._close())  # noqa: SLF001 - one noun in two classes
 
 
 def topic(
@@ -130,6 +150,9 @@ def topic(
             f"{where} names no topic. Write {str(where).rstrip('/')}/NAME, or list what "
             f'there is: sl.connect("{where}").topics().'
         )
+    truth = None
+    if where.scheme == "demo":
+        truth = functools.partial(load("backends", "demo").truth, url)
     return Topic(
         connection_for(where, options or {}),
         where.topics,
@@ -137,6 +160,7 @@ def topic(
         schema=schema,
         time=time,
         meta=meta,
+        truth=truth,
     )
 
 
@@ -187,5 +211,10 @@ def demo(
 def reset() -> None:
     """Stop all streams and forget the brokers in memory: a fresh start for a lesson."""
     stop_all()
-    for scheme in ("memory", "demo"):
+    for name in [name for name in _connections if name.scheme in IN_PROCESS]:
+        made = _connections.pop(name)
+        if name.loop.running:
+            ending = asyncio.run_coroutine_threadsafe(made.aclose(), name.loop.loop)
+            ending.result(CLOSE_SECONDS)
+    for scheme in IN_PROCESS:
         load("backends", scheme).reset()

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
-from streamlab import parity
+from streamlab import asking, parity
 from streamlab.changes import HIDDEN, PART, SEQ, STAMP, TIME, WINDOW_START
 from streamlab.errors import ParityError, UsageError
+from streamlab.members import Member
 from streamlab.plans import nodes
 from streamlab.records import Offset, Partition, Records
 from streamlab.runtime.loop import io
@@ -35,45 +36,118 @@ def check_parity(frame: Any) -> str:
     schema = frame._feed.spec.source.schema  # noqa: SLF001 - one noun in several modules
     if schema is None:
         return "nothing to compare yet: no record has come."
-    member = frame._member  # noqa: SLF001
-    late = _late_pairs(frame, node)
-    published = frame._feed.published  # noqa: SLF001
-    live = (
-        published.held[member].frame()
-        if member in published.held
-        else member.held.frame()
-    )
-    rows = _rows_again(frame, published.done, member.since)
-    expected = parity.evaluate(node, rows, late=late)
-    forgotten = frame.stats.store.forgotten
-    difference = parity.compare(live, expected, member.key, forgotten=forgotten)
+    now = _moment(frame)
+    rows = _rows_again(frame, now.done, frame._member.since, now.rejected)  # noqa: SLF001
+    if _window_frame(frame) is None:
+        difference = _compare_by_partition(node, now, rows)
+    else:
+        expected = parity.evaluate(node, rows, late=now.late)
+        key = frame._member.key  # noqa: SLF001
+        difference = parity.compare(now.live, expected, key, forgotten=now.forgotten)
     if difference is not None:
         raise ParityError(f"{frame.name} differs from the batch answer: {difference}")
-    return f"equal: {live.height:,} rows of {frame.name}, from {rows.height:,} records.".replace(
-        ",", " "
-    )
+    return (
+        f"equal: {now.live.height:,} rows of {frame.name}, from {rows.height:,} records."
+    ).replace(",", " ")
 
 
-def _late_pairs(frame: Any, node: nodes.Node) -> pl.DataFrame | None:
-    """The (record, window) pairs that missed, told by the live frame's own `.late`."""
-    at: nodes.Node = node.parent if isinstance(node, nodes.Closed) else node
-    window = nodes.window_of(at)
-    if window is None:
-        return None
-    late = frame.late
-    if late.stats.store.forgotten:
-        raise UsageError(
-            f"{late.stats.store.forgotten} late rows were forgotten, so what should be left "
-            "out is not known any more."
+def _compare_by_partition(
+    node: nodes.Node, now: _Moment, rows: pl.DataFrame
+) -> parity.Difference | None:
+    """Rows as they came: how partitions took turns is not the same a second time."""
+    forgotten = 0
+    for part in [None] if not rows.height else rows[PART].unique().sort().to_list():
+        mine = pl.lit(value=True) if part is None else pl.col(PART) == part
+        live = now.live.filter(mine)
+        expected = parity.evaluate(node, rows.filter(mine))
+        fewer = max(0, expected.frame.height - live.height) if now.forgotten else 0
+        forgotten += fewer
+        found = parity.compare(live, expected, forgotten=fewer)
+        if found is not None:
+            return found
+    if forgotten != now.forgotten:
+        said = f"{now.forgotten} rows forgotten", f"{forgotten} missing"
+        return parity.Difference("in all", "", *said)
+    return None
+
+
+class _Moment(NamedTuple):
+    """What the live side says, all of one version.
+
+    Attributes:
+        live: the frame's rows.
+        forgotten: how many it has forgotten.
+        late: the (record, window) pairs that missed; None without windows.
+        done: per partition the first offset that is not in the frames yet.
+        rejected: records that could not be decoded.
+    """
+
+    live: pl.DataFrame
+    forgotten: int
+    late: pl.DataFrame | None
+    done: Mapping[Partition, Offset]
+    rejected: int
+
+
+def _moment(frame: Any) -> _Moment:
+    """The live side, looked at between two micro-batches."""
+    feed, member = frame._feed, frame._member  # noqa: SLF001
+    window = _window_frame(frame)
+    late = None if window is None else window.late._member  # noqa: SLF001
+
+    def look() -> _Moment:
+        published = feed.published
+
+        def rows_of(each: Member) -> pl.DataFrame:
+            return published.held.get(each, each.held).frame()
+
+        return _Moment(
+            rows_of(member),
+            _forgotten(member),
+            None if late is None else _pairs(rows_of(late), _forgotten(late)),
+            published.done,
+            feed.pipeline.counts.rejected,
         )
-    held = late._feed.published.held[late._member].frame()  # noqa: SLF001
-    return held.select(PART, STAMP, SEQ, WINDOW_START) if held.height else None
+
+    found: _Moment = feed.on_worker(look)
+    return found
+
+
+def _window_frame(frame: Any) -> Any:
+    """The frame of the window it hangs on; None without one.
+
+    Raises:
+        UsageError: there are several, and what was late for each can't be told apart.
+    """
+    above = [frame, *asking.ancestors(frame)]
+    windows = [each for each in above if isinstance(each.plan, nodes.Window)]
+    if len(windows) > 1:
+        raise UsageError(
+            "check_parity() compares frames with one window on their way from the source; "
+            f"{frame.name} has {len(windows)}."
+        )
+    return windows[0] if windows else None
+
+
+def _forgotten(member: Member) -> int:
+    return 0 if member.store is None else member.store.counts().forgotten
+
+
+def _pairs(late: pl.DataFrame, forgotten: int) -> pl.DataFrame | None:
+    """Who missed which window, told by the live frame's own `.late`."""
+    if forgotten:
+        raise UsageError(
+            f"{forgotten} late rows were forgotten, so what should be left out is not known "
+            "any more."
+        )
+    return late.select(PART, STAMP, SEQ, WINDOW_START) if late.height else None
 
 
 def _rows_again(
     frame: Any,
     done: Mapping[Partition, Offset],
     since: Mapping[Partition, Offset] | None,
+    rejected: int,
 ) -> pl.DataFrame:
     """The source's rows from its beginning (or `since`) up to `done`, decoded by reference."""
     feed = frame._feed  # noqa: SLF001
@@ -83,7 +157,6 @@ def _rows_again(
         _collect(desk, start, done), twin="check_parity() on a thread of its own"
     )
     intake = feed.pipeline.intake
-    rejected = frame._feed.pipeline.counts.rejected  # noqa: SLF001
     parts = []
     again = 0
     for block in blocks:

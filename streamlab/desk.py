@@ -24,6 +24,7 @@ from streamlab.errors import (
     TooMuchDataError,
     UsageError,
 )
+from streamlab.feedspec import Start
 from streamlab.formats.base import Format
 from streamlab.formats.infer import Chosen, choose
 from streamlab.intake import Intake
@@ -96,6 +97,21 @@ class Desk:
         for name in self.names:
             found.update(await self.within(self.connection.resolve(name, position)))
         return found
+
+    async def begin(self, start: Any, clock: Clock) -> Start:
+        """Where a live source begins, and what is there by then."""
+        at = await self.resolve(start, "start", clock)
+        lines = await self.info()
+        first = {line.partition: line.first for line in lines}
+        newest = [line.newest_ms for line in lines if line.newest_ms is not None]
+        return Start(
+            at=at,
+            from_start=all(
+                offset_rank(at[p]) <= offset_rank(first.get(p, at[p])) for p in at
+            ),
+            empty=frozenset(x.partition for x in lines if x.first == x.next),
+            newest_ms=max(newest, default=None),
+        )
 
     async def within(self, work: Awaitable[T]) -> T:
         """`work`, or an error once the broker has been silent for too long."""

@@ -199,7 +199,12 @@ class Intake:
         stamps = np.concatenate(stamp)
         # Redis takes ids of any size: what no calendar holds stands at the calendar's end.
         us = stamps.clip(MIN_US // 1000, MAX_US // 1000) * 1000
-        columns = (us, np.concatenate(part), stamps, np.concatenate(seq))
+        columns: tuple[npt.NDArray[Any], ...] = (
+            us,
+            np.concatenate(part),
+            stamps,
+            np.concatenate(seq),
+        )
         series = zip(HIDDEN_SCHEMA.items(), columns, strict=True)
         return pl.DataFrame([pl.Series(n, v).cast(t) for (n, t), v in series])
 
@@ -316,14 +321,13 @@ def split_ids(ids: Sequence[bytes]) -> tuple[_Ints, _Ints]:
     Halves beyond 2^63 - 1, which only ids made by hand have, come back as that.
     """
     joined = b"-".join(ids)
-    regular = joined.count(b"-") == 2 * len(ids) - 1 and b"--" not in joined
-    if regular and not joined.translate(None, b"0123456789-"):
+    dashes = joined.count(b"-") == 2 * len(ids) - 1 and joined.strip(b"-") == joined
+    if dashes and b"--" not in joined and not joined.translate(None, b"0123456789-"):
         # 29 M ids/s; splitting in Python makes 4.
         halves = np.fromstring(joined, dtype=np.uint64, sep="-")
     else:
         pairs = (entry.partition(b"-")[::2] for entry in ids)
-        limit = 2**64 - 1
-        flat = [min(int(half or 0), limit) for pair in pairs for half in pair]
+        flat = [min(int(half or 0), 2**64 - 1) for pair in pairs for half in pair]
         halves = np.array(flat, dtype=np.uint64)
     whole = np.minimum(halves, np.uint64(_INT64_MAX)).astype(np.int64)
     return whole[::2], whole[1::2]

@@ -4,29 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 
 from streamlab.changes import Change
-from streamlab.frame import Budget, Counts, Held, Keep, back, copied_out
+from streamlab.frame import (
+    Budget,
+    Counts,
+    Held,
+    Keep,
+    back,
+    bytes_held,
+    copied_out,
+    own,
+)
+
+SETTLE_ROWS = 10_000  # waiting rows are settled when they are this many and outgrow the rest
+SETTLE_REMOVALS = 32  # changes that remove rows are settled one by one, so never many at once
+
+
+class Waiting(NamedTuple):
+    """A change that has not been settled into the rows yet.
+
+    Attributes:
+        added: new and changed rows, at most one per key.
+        removed: keys that are gone.
+        held: bytes of the buffers behind both.
+    """
+
+    added: pl.DataFrame
+    removed: pl.DataFrame
+    held: int
 
 
 class HeldKeys(Held):
     """A keyed frame at one version: changes wait beside the rows until somebody looks."""
 
     def __init__(
-        self, base: pl.DataFrame, waiting: Sequence[Any], rules: KeyRules, version: int
+        self,
+        base: pl.DataFrame,
+        waiting: Sequence[Waiting],
+        rules: KeyRules,
+        version: int,
     ) -> None:
-        """`waiting` alternates (added, removed) frames in order of arrival."""
+        """`waiting` in order of arrival."""
         super().__init__([base], version)
         self._waiting = waiting
         self._rules = rules
         self.counts = Counts()
 
+    @property
+    def settled(self) -> bool:
+        """Whether somebody has looked."""
+        return self._whole is not None
+
     def _assemble(self) -> pl.DataFrame:
-        base = self._pieces[0]
-        frame, self.counts = self._rules.settle(base, self._waiting)
+        frame, self.counts = self._rules.settle(self._pieces[0], self._waiting)
+        self._waiting = ()
         return frame
 
     @property
@@ -41,51 +76,60 @@ class KeyRules(NamedTuple):
     keep: Keep
 
     def settle(
-        self, base: pl.DataFrame, waiting: Sequence[Any]
+        self, base: pl.DataFrame, waiting: Sequence[Waiting]
     ) -> tuple[pl.DataFrame, Counts]:
-        """`base` after the waiting changes, sorted by key, and what happened to each row."""
-        replaced = removed = 0
+        """`base` after the waiting changes, sorted by key, and what happened to each row.
+
+        What is forgotten does not depend on when somebody looked: it is judged after every
+        change, and only changes that remove nothing are taken together, for which once at
+        the end comes to the same.
+        """
+        replaced = removed = forgotten = 0
         frame = base
         for added, gone in _runs(waiting):
             both = pl.concat([frame, added], how="vertical")
             frame = both.unique(subset=self.key, keep="last", maintain_order=True)
             replaced += both.height - frame.height
-            if gone is not None and gone.height:
+            if gone.height:
                 left = frame.join(gone, on=list(self.key), how="anti", nulls_equal=True)
                 removed += frame.height - left.height
                 frame = left
-        frame = frame.sort(self.key, nulls_last=False, maintain_order=True)
-        kept = self._retained(frame)
-        return kept, Counts(
-            forgotten=frame.height - kept.height, replaced=replaced, removed=removed
-        )
+            frame = frame.sort(self.key, nulls_last=False, maintain_order=True)
+            kept = self._retained(frame)
+            forgotten += frame.height - kept.height
+            frame = kept
+        return frame, Counts(forgotten=forgotten, replaced=replaced, removed=removed)
 
     def _retained(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The newest by key that `keep` lets stay."""
         kept = frame
         first = self.key[0] if self.key else ""
-        if (
-            self.keep.age is not None
-            and kept.height
-            and kept[first].dtype.is_temporal()
-        ):
+        if self.keep.age is not None and kept.height:
             newest = kept[first].max()
-            kept = kept.filter(pl.col(first) >= back(newest, self.keep.age))
+            if kept[first].dtype.is_temporal() and newest is not None:
+                kept = kept.filter(pl.col(first) >= back(newest, self.keep.age))
         if self.keep.rows is not None and kept.height > self.keep.rows:
             kept = kept.tail(self.keep.rows)
+        limit = self.keep.bytes
+        if limit is not None and kept.height and (size := kept.estimated_size()) > limit:
+            kept = kept.tail(max(1, int(kept.height * limit / size)))
         return kept
 
 
-def _runs(waiting: Sequence[Any]) -> list[tuple[pl.DataFrame, pl.DataFrame | None]]:
+def _runs(waiting: Sequence[Waiting]) -> list[tuple[pl.DataFrame, pl.DataFrame]]:
     """Neighbouring changes without removals, put together: one `unique` for all of them."""
-    runs: list[tuple[pl.DataFrame, pl.DataFrame | None]] = []
+    runs: list[tuple[pl.DataFrame, pl.DataFrame]] = []
     gathered: list[pl.DataFrame] = []
-    for added, removed in waiting:
-        gathered.append(added)
-        if removed.height:
-            runs.append((pl.concat(gathered), removed))
+    for added, removed, _ in waiting:
+        if not removed.height:
+            gathered.append(added)
+            continue
+        if gathered:
+            runs.append((pl.concat(gathered), removed.clear()))
             gathered = []
+        runs.append((added, removed))
     if gathered:
-        runs.append((pl.concat(gathered), None))
+        runs.append((pl.concat(gathered), pl.DataFrame()))
     return runs
 
 
@@ -99,55 +143,84 @@ class KeyStore:
     version: int = 0
     _held: HeldKeys | None = None
     _base: pl.DataFrame | None = None
-    _waiting: list[Any] = field(default_factory=list)
+    _base_bytes: int = 0
+    _waiting: list[Waiting] = field(default_factory=list)
     _waiting_rows: int = 0
+    _waiting_removals: int = 0
     _counts: Counts = field(default_factory=Counts)
 
-    def put(self, change: Change, batch_rows: int) -> Change:  # noqa: ARG002 - as RowStore
-        """Take new and changed rows, and the keys that are gone."""
+    def put(self, change: Change, *, watched: bool = False) -> Change:
+        """Take new and changed rows, and the keys that are gone.
+
+        Args:
+            change: a keyed frame's change.
+            watched: whether somebody must be told how many rows were forgotten; it takes
+                settling them now.
+        """
         self._adopt()
-        if change.added.height or change.removed.height:
-            self._waiting.append((change.added, change.removed))
-            self._waiting_rows += change.added.height + change.removed.height
-            self._counts = self._counts._replace(
-                put=self._counts.put + change.added.height
-            )
-        base = self.empty if self._base is None else self._base
+        before = self._counts.forgotten
+        added, removed = change.added, change.removed
+        if added.height or removed.height:
+            rows, held = own(added)
+            self._waiting.append(Waiting(rows, removed, held + bytes_held(removed)))
+            self._waiting_rows += added.height + removed.height
+            self._waiting_removals += removed.height > 0
+            self._count(Counts(put=added.height))
         self.version = max(self.version + 1, change.version)
-        self._held = HeldKeys(base, tuple(self._waiting), self.rules, self.version)
-        if self._waiting_rows > max(10_000, base.height):
+        self._held = self._seal()
+        many = self._waiting_rows > max(SETTLE_ROWS, self._settled().height)
+        if many or watched or self._waiting_removals > SETTLE_REMOVALS:
             self._held.frame()
             self._adopt()
         self.budget.hold(self, self.bytes)
-        return change._replace(version=self.version)
+        forgotten = self._counts.forgotten - before if watched else 0
+        return change._replace(forgotten=forgotten, version=self.version)
+
+    def _settled(self) -> pl.DataFrame:
+        return self.empty if self._base is None else self._base
+
+    def _seal(self) -> HeldKeys:
+        return HeldKeys(self._settled(), tuple(self._waiting), self.rules, self.version)
+
+    def _count(self, more: Counts) -> None:
+        pairs = zip(self._counts, more, strict=True)
+        self._counts = Counts(*(mine + its for mine, its in pairs))
 
     def _adopt(self) -> None:
         """Go on from the assembled frame if somebody has looked at it."""
         held = self._held
-        if held is None or held._whole is None:  # noqa: SLF001 - one noun in two classes
+        if held is None or not held.settled or not self._waiting:
             return
-        self._base = held._whole  # noqa: SLF001
+        # What was replaced may be all that a buffer is held for.
+        self._base, self._base_bytes = own(held.frame())
         self._waiting = []
-        self._waiting_rows = 0
-        done, held.counts = held.counts, Counts()
-        self._counts = self._counts._replace(
-            forgotten=self._counts.forgotten + done.forgotten,
-            replaced=self._counts.replaced + done.replaced,
-            removed=self._counts.removed + done.removed,
-        )
-        self._held = None
+        self._waiting_rows = self._waiting_removals = 0
+        self._count(held.counts)
 
     def shrink(self) -> int:
         """Drop the older half, for the budget's sake; returns the rows dropped."""
         frame = self.held().frame()
         self._adopt()
-        kept = frame.tail(frame.height - max(1, frame.height // 2))
-        self._base = copied_out(kept)[0]
+        if not frame.height:
+            return 0
+        kept = frame.tail(frame.height // 2)
+        self._base, self._base_bytes = copied_out(kept)
         dropped = frame.height - kept.height
-        self._counts = self._counts._replace(forgotten=self._counts.forgotten + dropped)
+        self._count(Counts(forgotten=dropped))
         self.version += 1
+        self._held = None
         self.budget.hold(self, self.bytes)
         return dropped
+
+    def clear(self) -> Change:
+        """Forget everything, what was counted included; as at the beginning."""
+        gone = self.held().frame().select(self.rules.key)
+        self._held, self._base, self._base_bytes = None, None, 0
+        self._waiting, self._counts = [], Counts()
+        self._waiting_rows = self._waiting_removals = 0
+        self.version += 1
+        self.budget.hold(self, 0)
+        return Change(self.empty, gone, gone.height, self.version, None)
 
     @property
     def height(self) -> int:
@@ -157,26 +230,16 @@ class KeyStore:
     @property
     def bytes(self) -> int:
         """Bytes held by the settled rows and by the waiting changes."""
-        base = 0 if self._base is None else self._base.estimated_size()
-        return int(base + sum(added.estimated_size() for added, _ in self._waiting))
+        return self._base_bytes + sum(each.held for each in self._waiting)
 
     def held(self) -> Held:
         """The store as an immutable value."""
         if self._held is None:
-            base = self.empty if self._base is None else self._base
-            self._held = HeldKeys(base, tuple(self._waiting), self.rules, self.version)
+            self._held = self._seal()
         return self._held
 
     def counts(self) -> Counts:
         """What happened to every row that was put (settles what waits)."""
-        held = self.held()
-        kept = held.frame().height
-        settled = held.counts if isinstance(held, HeldKeys) else Counts()
-        mine = self._counts
-        return Counts(
-            mine.put,
-            kept,
-            mine.forgotten + settled.forgotten,
-            mine.replaced + settled.replaced,
-            mine.removed + settled.removed,
-        )
+        kept = self.held().frame().height
+        self._adopt()
+        return self._counts._replace(kept=kept)

@@ -54,13 +54,14 @@ class LiveFrame(Verbs):
         wait, check = self._prepare(what, count, timeout)
         target = check if check is not None else self._ask(self._resolve(what))
         while True:
-            version = self._feed.published.version
+            seen, finished = self._feed.announced, wait.finished
             if target():
                 return self.df
             wait.failed()
-            wait.over(version)
+            if finished:
+                raise wait.over()
             try:
-                self._ask(self._feed.changed(version), wait.left())
+                self._ask(self._feed.changed(seen), wait.left())
             except WaitTimeoutError:
                 raise wait.timed_out() from None
 
@@ -70,12 +71,13 @@ class LiveFrame(Verbs):
         wait, check = self._prepare(what, count, timeout)
         target = check if check is not None else await io().bridge(self._resolve(what))
         while True:
-            version = self._feed.published.version
+            seen, finished = self._feed.announced, wait.finished
             if target():
                 return self.df
             wait.failed()
-            wait.over(version)
-            change = io().bridge(self._feed.changed(version))
+            if finished:
+                raise wait.over()
+            change = io().bridge(self._feed.changed(seen))
             try:
                 await asyncio.wait_for(change, wait.left())
             except TimeoutError:
@@ -88,7 +90,7 @@ class LiveFrame(Verbs):
         check: Condition | None = None
         wanted = "all that was there at the call"
         if count is not None:
-            check, wanted = counted(self._feed, member, count), f"{grouped(count)}"
+            check, wanted = counted(self._feed, member, count), f"{grouped(count)} records"
         elif callable(what):
             check, wanted = satisfied(lambda: self.df, what), "what was waited for"
         elif what is not None:
@@ -97,8 +99,10 @@ class LiveFrame(Verbs):
         return Wait(self._feed, member, timeout=limit, wanted=wanted), check
 
     async def _resolve(self, what: Any) -> Condition:
-        target = await self._topic.resolve(what if what is not None else "latest")
-        return reached(self._feed, self._member, target)
+        whole = what is None
+        clock = self._feed.spec.clock
+        target = await self._topic.resolve("latest" if whole else what, "what", clock)
+        return reached(self._feed, self._member, target, within=whole)
 
     def _ask(self, work: Any, timeout: float | None = None) -> Any:
         note = STOPPED_WAITING.format(name=self.name)
@@ -143,6 +147,25 @@ class LiveFrame(Verbs):
         self._sources_own("resume")
         self._feed.resume()
 
+    def seek(self, position: Any) -> None:
+        """Read on from another position; the source's alone.
+
+        Its frame and all that hang on it are emptied and begin anew: afterwards they are as
+        if `topic.live(start=position)` had made them.
+
+        Args:
+            position: the first record delivered, as for `start`.
+
+        Raises:
+            StreamStoppedError: the source was stopped.
+        """
+        self._sources_own("seek")
+        io().call(self._seek(position), twin="live.aio.seek(…)")
+
+    async def _seek(self, position: Any) -> None:
+        desk, clock = self._topic.desk, self._feed.spec.clock
+        await self._feed.seek(await desk.begin(position, clock))
+
     def _sources_own(self, verb: str) -> None:
         if self._parent is not None:
             raise UsageError(
@@ -151,8 +174,13 @@ class LiveFrame(Verbs):
             )
 
     def _leave(self) -> None:
-        if self._made is not None and not self._stopped:
-            self._stopped = True
+        for part in self._parts.values():
+            part._leave()
+        self._parts.clear()
+        if self._stopped or self._made is self._feed.pipeline.errors:
+            return
+        self._stopped = True
+        if self._made is not None:
             self._feed.remove(self._made)
 
     def __enter__(self) -> LiveFrame:
@@ -213,7 +241,7 @@ class LiveFrame(Verbs):
         return table_bundle(self)
 
     def __repr__(self) -> str:
-        state = self._feed.over or ("failed" if self._feed.error else "live")
+        state = self.status().state
         return f"<LiveFrame {self.steps} ({state}, {len(self)} rows)>"
 
     def __getattr__(self, name: str) -> Any:
@@ -232,6 +260,11 @@ class Aio:
     ) -> pl.DataFrame:
         """As `LiveFrame.wait`."""
         return await self._frame._wait_async(what, count=count, timeout=timeout)  # noqa: SLF001
+
+    async def seek(self, position: Any) -> None:
+        """As `LiveFrame.seek`."""
+        self._frame._sources_own("seek")  # noqa: SLF001
+        await io().bridge(self._frame._seek(position))  # noqa: SLF001
 
     async def stop(self) -> None:
         """As `LiveFrame.stop`, without blocking the caller's loop."""

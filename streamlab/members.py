@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import polars as pl
 
 from streamlab.changes import Change, shown
+from streamlab.engine.outcome import Counts
 from streamlab.frame import Budget, Held, Keep
+from streamlab.intake import Taken
 from streamlab.keystore import KeyRules, KeyStore
 from streamlab.observed import Failure
-from streamlab.plans.nodes import Node, is_keyed
+from streamlab.plans.nodes import Node, Recompute, is_keyed
 from streamlab.records import Offset, Partition
 from streamlab.rowstore import RowStore
 
@@ -35,6 +37,20 @@ class OperatorCounts:
     expired: int = 0
     received: int = 0
 
+    def add(self, its: Counts) -> None:
+        """Add those of one batch."""
+        self.received += its.received
+        self.passed += its.passed
+        self.filtered += its.filtered
+        self.rejected += its.rejected
+        self.late += its.late
+        self.expired += its.expired
+
+
+def appended(rows: pl.DataFrame) -> Change:
+    """Rows that have come to an append frame."""
+    return Change(rows, rows.clear(), 0, 0, None)
+
 
 class Member:
     """One frame of a pipeline. The worker thread owns it; `held` may be read from anywhere.
@@ -47,6 +63,8 @@ class Member:
         began: event time its first rows are from; None means from the first record on.
         since: per partition the first offset it had a chance to see; None is from the
             source's own start on.
+        parent: what a recomputed frame reads.
+        gone: whether it was stopped by itself.
         failure: why it failed, or None.
         watermark: as of the last change.
         evicted: open windows given up for the sake of `keep`.
@@ -66,6 +84,8 @@ class Member:
         self.watermark: datetime | None = None
         self.began: datetime | None = None
         self.since: Mapping[Partition, Offset] | None = None
+        self.parent: Member | None = None
+        self.gone = False
         self.evicted = 0
         self.basis = 0  # records that a recomputed frame has seen
         self.state_bytes = 0
@@ -91,14 +111,16 @@ class Member:
         """Its rows; None until the columns are known."""
         return self._store
 
-    def put(self, change: Change, batch_rows: int) -> Change:
+    def put(self, change: Change) -> Change:
         """Take a change into the store; returns it with what was forgotten."""
         if self._store is None:
             self.open(change.added.schema)
         if self._store is None:  # pragma: no cover - `open` has just made it
             return change
         self.watermark = change.watermark or self.watermark
-        return self._store.put(change, batch_rows)
+        if isinstance(self._store, KeyStore):
+            return self._store.put(change, watched=self.watched)
+        return self._store.put(change)
 
     def seal(self) -> Held:
         """The rows as an immutable value, for publishing."""
@@ -107,7 +129,7 @@ class Member:
     def display(self, frame: pl.DataFrame) -> pl.DataFrame:
         """`frame` as people see it."""
         frame = shown(frame)
-        return frame.drop(self.hidden_key) if self.hidden_key else frame
+        return frame.drop(self.hidden_key, strict=False) if self.hidden_key else frame
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Tell `listener` of every change; returns the way to stop it."""
@@ -145,6 +167,15 @@ class Member:
         """Stop here; the last good version stays."""
         self.error, self.failure = error, failure
 
+    def restart(self) -> Change | None:
+        """Forget everything, as before the first record; what that did to the rows."""
+        self.handle = self.failure = self.error = None
+        self.watermark = self.began = self.since = None
+        self.evicted = self.basis = self.state_bytes = 0
+        self.counts = OperatorCounts()
+        self._budget.release(self)
+        return None if self._store is None else self._store.clear()
+
     def close(self) -> None:
         """Let the listeners and the budget go; the rows stay readable."""
         with self._lock:
@@ -164,3 +195,40 @@ class SourceCounts:
     lost: int = 0
     missing: dict[str, int] = field(default_factory=dict)
     extra: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def add(self, taken: Taken) -> None:
+        """Add those of one batch."""
+        self.received += taken.received
+        self.decoded += taken.decoded
+        self.rejected += taken.rejected.height
+        for name, count in taken.missing.items():
+            self.missing[name] = self.missing.get(name, 0) + count
+        for name, (count, where) in taken.extra.items():
+            before, first = self.extra.get(name, (0, where))
+            self.extra[name] = (before + count, first)
+
+
+Told = dict[Member, Change]
+
+
+def shrink_to_fit(members: Iterable[Member], budget: Budget, told: Told) -> None:
+    """Forget the oldest rows of the largest store until all fit into the budget.
+
+    Args:
+        members: whose stores share the budget.
+        budget: of them.
+        told: what this batch did to each; gets the forgotten rows too.
+    """
+    # A query's answer is right as a whole or not at all.
+    stored = [m for m in members if not isinstance(m.node, Recompute)]
+    while budget.over:
+        sizes = {m: m.store.bytes for m in stored if m.store is not None}
+        largest = max(sizes, key=sizes.__getitem__, default=None)
+        store = None if largest is None else largest.store
+        dropped = 0 if store is None else store.shrink()
+        if largest is None or store is None or not dropped:
+            return
+        change = told.get(largest) or appended(store.empty)
+        told[largest] = change._replace(
+            forgotten=change.forgotten + dropped, version=store.version
+        )

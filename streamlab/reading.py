@@ -19,6 +19,7 @@ from streamlab.members import Member
 from streamlab.observed import Failure, Snapshot, Status
 from streamlab.plans import nodes
 from streamlab.plans.nodes import output_schema
+from streamlab.runtime.kernel import variable_name
 from streamlab.stats import Stats
 from streamlab.views.altair_data import AltairData
 
@@ -39,8 +40,19 @@ class Reading(AltairData):
         parent: Self | None = None,
         keep: Keep | None = None,
         member: Member | None = None,
+        part: bool = False,
     ) -> None:
-        """Not called by users: see `Topic.live`."""
+        """Not called by users: see `Topic.live`.
+
+        Args:
+            feed: the source that runs.
+            node: what the frame is.
+            topic: what it is read from.
+            parent: the frame it hangs on; None for a source.
+            keep: what it retains; None as its parent.
+            member: its store, if there is one already.
+            part: whether it lives and goes with its parent (`closed`, `late`, `errors`).
+        """
         self._feed = feed
         self._node = node
         self._topic = topic
@@ -48,7 +60,8 @@ class Reading(AltairData):
         self._keep = keep if keep is not None else self._parents_keep(parent)
         self._made = member
         self._stopped = False
-        self.entry = CELLS.made(self)
+        self._parts: dict[type, Self] = {}
+        self.entry = CELLS.unlisted(self) if part else CELLS.made(self)
 
     @staticmethod
     def _parents_keep(parent: Reading | None) -> Keep:
@@ -63,7 +76,12 @@ class Reading(AltairData):
     def _member(self) -> Member:
         """Its store, made when somebody first reads, shows or waits for it."""
         if self._made is None:
-            self._made = self._feed.add(self._node, self._keep)
+            read = None
+            if isinstance(self._node, nodes.Recompute) and self._parent is not None:
+                read = self._parent._member
+            self._made = self._feed.add(self._node, self._keep, read)
+            if self._stopped:  # never read before: its rows as of now, and no more
+                self._feed.remove(self._made)
         return self._made
 
     @property
@@ -163,7 +181,7 @@ class Reading(AltairData):
     @property
     def name(self) -> str:
         """The variable it is bound to, else the topic's name."""
-        return asking.variable_name(self) or self._feed.spec.name
+        return variable_name(self) or self._feed.spec.name
 
     @property
     def steps(self) -> str:

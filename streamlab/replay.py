@@ -34,6 +34,7 @@ VARIABLE = "STREAMLAB_DEMO"
 STREAMS = ("trades", "status")
 LEAD_MS = 60_000  # of history at the start, so that there is something to look at
 STEP_S = 0.02
+START_S = 30.0
 _TIME = re.compile(rb'("time":\s*)(\d+)')
 
 
@@ -167,6 +168,22 @@ class Market:
         self._child = subprocess.Popen(  # noqa: S603 - our own module
             [*command, "--speed", str(speed)], stdin=subprocess.PIPE
         )
+        try:
+            io().call(self._first_messages(), twin="Market(…) on a thread of its own")
+        except BaseException:
+            self.close()
+            raise
+
+    async def _first_messages(self) -> None:
+        """Return once the first messages of all streams are there."""
+        connection = connection_for(parse(self.url), {})
+        give_up = SYSTEM.running() + START_S
+        while not set(STREAMS) <= set(await connection.topics()):
+            if self._child.poll() is not None or SYSTEM.running() > give_up:
+                raise BrokerError(
+                    f"the replay into {self.url} did not start; its own message is above."
+                )
+            await SYSTEM.sleep(STEP_S)
 
     def close(self) -> None:
         """End the replay, then the broker."""
@@ -199,19 +216,7 @@ def recorded_market(*, speed: float = 1.0) -> str:
         market = Market(speed=speed)
         _market.append(market)
         atexit.register(market.close)
-        _await_first(market)
     return _market[0].url
-
-
-def _await_first(market: Market) -> None:
-    """Return once the first messages of all streams are there."""
-
-    async def first() -> None:
-        connection = connection_for(parse(market.url), {})
-        while not set(STREAMS) <= set(await connection.topics()):
-            await SYSTEM.sleep(STEP_S)
-
-    io().call(first(), twin="recorded_market() on a thread of its own", timeout=30)
 
 
 async def _until_orphaned(url: str, speed: float) -> None:

@@ -9,7 +9,16 @@ import polars as pl
 
 from streamlab.changes import STAMP, TIME, Change
 from streamlab.durations import Span
-from streamlab.frame import Budget, Counts, Held, Keep, back, copied_out
+from streamlab.frame import (
+    Budget,
+    Counts,
+    Held,
+    Keep,
+    back,
+    bytes_held,
+    copied_out,
+    own,
+)
 
 MERGE_ROWS = (
     131_072  # pieces are merged up to here; beyond it a merge costs more than it saves
@@ -25,7 +34,6 @@ class _Piece:
 
     rows: pl.DataFrame
     held: int
-    newest: Any  # event time of the newest credible row; None without one
     first: int = 0  # rows before this one are forgotten
 
     @property
@@ -46,21 +54,20 @@ class RowStore:
     _pieces: list[_Piece] = field(default_factory=list)
     _put: int = 0
     _forgotten: int = 0
+    # Event time of the newest credible row that ever came, kept or not: measured against the
+    # kept rows alone, what `age` forgets would depend on how the stream was cut.
+    _newest: Any = None
     version: int = 0
 
-    def put(self, change: Change, batch_rows: int) -> Change:
-        """Append and forget; returns the change with what retention dropped.
-
-        Args:
-            change: an append frame's change.
-            batch_rows: rows of the batch that `added` was cut from. polars' string views pin
-                the whole batch, so a smaller piece is copied out.
-        """
+    def put(self, change: Change) -> Change:
+        """Append and forget; returns the change with what retention dropped."""
         added = change.added
         forgotten = 0
         if added.height:
             self._put += added.height
-            self._append(_own(added, batch_rows))
+            self._append(_Piece(*own(added)))
+            if self.keep.age is not None:
+                self._grow_older(added)
             forgotten = self._forget()
         self.version = max(self.version + 1, change.version)
         self._account()
@@ -74,10 +81,20 @@ class RowStore:
         self._put += rows.height
         self._forgotten += dropped
         if rows.height:
-            self._append(_Piece(rows, int(rows.estimated_size()), None))
+            self._append(_Piece(rows, bytes_held(rows)))
         self.version += 1
         self._account()
         return Change(rows, self.empty, dropped, self.version, None)
+
+    def clear(self) -> Change:
+        """Forget everything, what was counted included; as at the beginning."""
+        dropped = self.height
+        self._pieces.clear()
+        self._put = self._forgotten = 0
+        self._newest = None
+        self.version += 1
+        self._account()
+        return Change(self.empty, self.empty, dropped, self.version, None)
 
     def shrink(self) -> int:
         """Drop the oldest piece, for the budget's sake; returns the rows dropped."""
@@ -129,8 +146,8 @@ class RowStore:
         before = self.height
         if self.keep.rows is not None:
             self._drop(self.height - self.keep.rows)
-        if self.keep.age is not None:
-            self._forget_by_age(self.keep.age)
+        if self.keep.age is not None and self._newest is not None:
+            self._forget_before(back(self._newest, self.keep.age))
         limit = self.keep.bytes
         while limit is not None and self.bytes > limit and len(self._pieces) > 1:
             self._drop(self._pieces[0].left)
@@ -138,13 +155,13 @@ class RowStore:
         self._forgotten += dropped
         return dropped
 
-    def _forget_by_age(self, age: Span) -> None:
-        newest = max(
-            (p.newest for p in self._pieces if p.newest is not None), default=None
-        )
-        if newest is None:
-            return
-        oldest = back(newest, age)
+    def _grow_older(self, added: pl.DataFrame) -> None:
+        newest = _newest(added)
+        if newest is not None and (self._newest is None or newest > self._newest):
+            self._newest = newest
+
+    def _forget_before(self, oldest: Any) -> None:
+        """Drop rows from the old end up to the first that is not older than `oldest`."""
         while self._pieces:
             front = self._pieces[0]
             young = front.rows[TIME].slice(front.first) >= oldest
@@ -168,20 +185,9 @@ class RowStore:
 def _merged(old: _Piece, new: _Piece) -> _Piece:
     rows = old.rows.slice(old.first) if old.first else old.rows
     both = pl.concat([rows, new.rows], rechunk=True)
-    held = old.held + new.held
     if old.first:  # the dropped rows' strings are let go with the old piece
-        both, held = copied_out(both)
-    times = [t for t in (old.newest, new.newest) if t is not None]
-    return _Piece(both, held, max(times, default=None))
-
-
-def _own(rows: pl.DataFrame, batch_rows: int) -> _Piece:
-    """`rows` as a piece that holds no more than about twice itself."""
-    if rows.height * 2 < batch_rows:
-        rows, held = copied_out(rows)
-    else:
-        held = int(rows.estimated_size())
-    return _Piece(rows, held, _newest(rows))
+        return _Piece(*copied_out(both))
+    return _Piece(both, old.held + new.held)
 
 
 def _newest(rows: pl.DataFrame) -> Any:

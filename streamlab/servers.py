@@ -81,6 +81,11 @@ class Valkey:
         self.close()
 
     def _start(self) -> None:
+        if _is_taken(self.port):
+            raise BrokerError(
+                f"Valkey can't start on port {self.port}: something else listens there. "
+                "Leave port= out to take a free one."
+            )
         words = [str(self._binary), "--port", str(self.port), "--dir", str(self.dir)]
         for name, value in self._options.items():
             words += [f"--{name}", value]
@@ -189,6 +194,11 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _answers(port: int) -> bool:

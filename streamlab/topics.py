@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import polars as pl
@@ -13,7 +13,8 @@ from streamlab.clocks import SYSTEM, Clock
 from streamlab.desk import Desk
 from streamlab.durations import fixed_span, seconds, size
 from streamlab.errors import UsageError
-from streamlab.feed import Feed, FeedSpec
+from streamlab.feed import Feed
+from streamlab.feedspec import FeedSpec
 from streamlab.keeping import budget_bytes, parse_keep
 from streamlab.live import LiveFrame
 from streamlab.plans.nodes import Source
@@ -40,11 +41,13 @@ class Topic:
         schema: Mapping[str, Any] | None = None,
         time: str | None = None,
         meta: bool | Iterable[str] = False,
+        truth: Callable[[], pl.DataFrame] | None = None,
     ) -> None:
-        """Not called by users: see `sl.topic`."""
+        """Not called by users: see `sl.topic`. `truth` is a demo's."""
         self._connection = connection
         self._names = tuple(names)
         self.time = time
+        self._truth = truth
         if format is not None:
             load("formats", format)
         self._desk_made: Desk | None = None
@@ -176,9 +179,9 @@ class Topic:
     async def _send(self, rows: Any, key: Any, timestamp: Any) -> int:
         return await self.desk.send(rows, key, timestamp)
 
-    async def resolve(self, value: Any) -> Resolved:
+    async def resolve(self, value: Any, what: str, clock: Clock = SYSTEM) -> Resolved:
         """Offsets for a position as a user writes it; on the I/O loop."""
-        return await self.desk.resolve(value, "what")
+        return await self.desk.resolve(value, what, clock)
 
     # -- living --------------------------------------------------------------------------
 
@@ -238,19 +241,15 @@ class Topic:
         pace = fixed_span(tick, "tick").seconds
         silent = None if idle is None else fixed_span(idle, "idle").seconds
         desk = self.desk
-        begin = await desk.resolve(start, "start", clock)
+        begin = await desk.begin(start, clock)
         stop = None if until is None else await desk.resolve(until, "until", clock)
-        lines = await desk.info()
         await desk.learn()
         intake = desk.intake()
-        newest = [x.newest_ms for x in lines if x.newest_ms is not None]
-        first = {x.partition: x.first for x in lines}
         return FeedSpec(
             name=self.name,
             connection=desk.connection,
-            start=begin,
+            begin=begin,
             stop=stop,
-            from_start=all(begin[p] == first.get(p) for p in begin),
             source=Source(
                 self.name, None if intake is None else intake.schema, self.time
             ),
@@ -261,9 +260,7 @@ class Topic:
             tick=pace,
             idle=silent,
             clock=clock,
-            empty=frozenset(x.partition for x in lines if x.first == x.next),
             paused=paused,
-            newest_ms=max(newest, default=None),
         )
 
     # -- shown ---------------------------------------------------------------------------
@@ -276,13 +273,11 @@ class Topic:
     @property
     def truth(self) -> pl.DataFrame:
         """Demo topics only: the good records sent so far, sorted by time, without faults."""
-        told = getattr(self._connection, "truth", None)
-        if told is None:
+        if self._truth is None:
             raise UsageError(
                 f"{self.name} is a real topic: only sl.demo(…) knows the truth."
             )
-        frame: pl.DataFrame = told()
-        return frame
+        return self._truth()
 
     @property
     def place(self) -> str:

@@ -263,8 +263,10 @@ def _scheme(text: object) -> tuple[str, str]:
             + "."
         )
     scheme = scheme.lower()
-    known = plugins.names("backends")
-    if scheme not in known and scheme not in _SYNTAX_ONLY:
+    if scheme in plugins.OURS["backends"] or scheme in _SYNTAX_ONLY:
+        return scheme, rest
+    known = plugins.names("backends")  # looks through all installed packages: slow
+    if scheme not in known:
         raise UnknownNameError.among("backend", scheme, known)
     return scheme, rest
 

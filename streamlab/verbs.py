@@ -28,10 +28,17 @@ class Verbs(Reading):
         *,
         keep: Keep | None = None,
         member: Member | None = None,
+        part: bool = False,
     ) -> Self:
         """A frame of the same source that hangs on this one."""
         return type(self)(
-            self._feed, node, topic=self._topic, parent=self, keep=keep, member=member
+            self._feed,
+            node,
+            topic=self._topic,
+            parent=self,
+            keep=keep,
+            member=member,
+            part=part,
         )
 
     def filter(self, *predicates: Any, **constraints: Any) -> Self:
@@ -125,8 +132,9 @@ class Verbs(Reading):
             fn: gets the kept rows as a `LazyFrame`, returns a `LazyFrame`. One run at a time,
                 always on the newest version.
         """
-        self._member  # noqa: B018 - it reads this frame's store
-        frame = self._make(nodes.Recompute(self._node, fn))
+        node = nodes.Recompute(self._node, fn)
+        self._refuse_computed(node)
+        frame = self._make(node)
         frame._member  # noqa: B018
         return frame
 
@@ -139,7 +147,7 @@ class Verbs(Reading):
                 f".closed needs to know when a window is over. "
                 f"{asking.lateness_advice(self._feed, window)}"
             )
-        return self._satellite(nodes.Closed(window))
+        return self._part(self, nodes.Closed(window))
 
     @property
     def late(self) -> Self:
@@ -150,26 +158,26 @@ class Verbs(Reading):
                 f"{self.name} has no windows, so nothing is late: late rows are those of "
                 'live.window("10s", lateness="5s").agg(…).late'
             )
-        return self._satellite(nodes.Late(window))
+        above = self
+        while above._node is not window and above._parent is not None:
+            above = above._parent
+        return self._part(above, nodes.Late(window))
 
     @property
     def errors(self) -> Self:
         """A row for each record that could not be decoded, with the reason."""
         member = self._feed.pipeline.errors
-        return self._satellite(member.node, member)
+        return self._part(self.source, member.node, member)
 
-    def _satellite(self, node: nodes.Node, member: Member | None = None) -> Self:
-        """`closed`, `late`, `errors`: the same frame at every call, told by its node's kind."""
-        kept: dict[tuple[type, int], Self] = self.source.__dict__.setdefault(
-            "_satellites", {}
-        )
-        parent = getattr(node, "parent", None)
-        name = (type(node), id(parent))
-        if name not in kept:
-            frame = self._make(node, member=member)
+    @staticmethod
+    def _part(whole: Any, node: nodes.Node, member: Member | None = None) -> Any:
+        """`closed`, `late`, `errors`: the same frame at every call, a part of `whole`."""
+        kind = type(node)
+        if kind not in whole._parts:
+            frame = whole._make(node, keep=Keep(), member=member, part=True)
             frame._member  # noqa: B018 - it collects from now on
-            kept[name] = frame
-        return kept[name]
+            whole._parts[kind] = frame
+        return whole._parts[kind]
 
     def _window(self, what: str) -> nodes.Window:
         if not isinstance(self._node, nodes.Window):
@@ -185,20 +193,34 @@ class Verbs(Reading):
         return self._child(node)
 
     def _child(self, node: nodes.Node) -> Self:
-        if isinstance(self._node, (nodes.Recompute, nodes.Errors)):
-            raise UsageError(
-                f"{nodes.label(node)} of a frame that is not made row by row: write it into "
-                "the query, .recompute(lambda lf: lf…)."
-            )
+        self._refuse_computed(node)
         known = self._feed.spec.source.schema
         if known is not None and not isinstance(self._node, (nodes.Late, nodes.Closed)):
             output_schema(node, known)  # a misspelt column is said now, not ticks later
         return self._make(node)
 
+    def _refuse_computed(self, node: nodes.Node) -> None:
+        errors = isinstance(self._node, nodes.Errors)
+        if errors and isinstance(node, nodes.Recompute):
+            return
+        if errors or isinstance(self._node, nodes.Recompute):
+            way = "recompute(lambda lf: lf…)" if errors else "the query"
+            raise UsageError(
+                f"{nodes.label(node)}: {self.name} is not made row by row. Write the step into "
+                f"{way}, which runs over all of it."
+            )
+
     def _refuse_revised(self, verb: str) -> None:
         if self.key:
+            words = "group_by_dynamic" if verb == "window" else verb
             raise RevisingFrameError(
-                f"{self.name} corrects its rows, and {verb} can't take that back: its rows are "
-                "revised. Each window once, when it closes: .closed. Over what is kept, at "
-                f"every tick: .recompute(lambda lf: lf.{verb}(…))."
+                f"{self.name} corrects its rows, and {verb} can't take that back. Each window "
+                f"once, when it closes: {self._closed_words()}. Over what is kept, at every "
+                f"tick: .recompute(lambda lf: lf.{words}(…))."
             )
+
+    def _closed_words(self) -> str:
+        """How this frame's windows are had once each."""
+        if isinstance(self._node, nodes.Window):
+            return f"{self.name}.closed"
+        return ".closed of the window itself, and these steps after it"

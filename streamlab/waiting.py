@@ -11,24 +11,38 @@ from streamlab.errors import StreamFailedError, StreamStoppedError, WaitTimeoutE
 from streamlab.feed import Feed
 from streamlab.members import Member
 from streamlab.plans.nodes import Recompute
-from streamlab.records import Resolved, offset_rank
+from streamlab.records import Offset, Partition, Resolved, offset_rank
 
 Condition = Callable[[], bool]
 
 
-def reached(feed: Feed, member: Member, target: Resolved) -> Condition:
-    """Whether everything before `target` is in the frames."""
+def reached(
+    feed: Feed, member: Member, target: Resolved, *, within: bool
+) -> Condition:
+    """Whether everything before `target` is in the frames.
+
+    Args:
+        feed: the source.
+        member: of the frame that is waited for.
+        target: per partition the first offset not waited for.
+        within: what lies beyond the source's own end (`until`) isn't waited for.
+    """
+    stop = feed.spec.stop or {}
+
+    def end_of(partition: Partition) -> Offset:
+        end = target[partition]
+        last = stop.get(partition, end)
+        return min(end, last, key=offset_rank) if within else end
 
     def check() -> bool:
-        done = feed.published.done
-        for partition, end in target.items():
-            if partition not in feed.spec.start:
-                continue
-            start = feed.spec.start[partition]
-            at = done.get(partition, start)
-            if offset_rank(at) < offset_rank(end):
-                return False
-        return _current(feed, member, feed.published.records)
+        published = feed.published
+        done, start = published.done, feed.spec.start
+        there = all(
+            offset_rank(done.get(p, start[p])) >= offset_rank(end_of(p))
+            for p in target
+            if p in start
+        )
+        return there and _current(feed, member, published.records)
 
     return check
 
@@ -53,12 +67,12 @@ def _current(feed: Feed, member: Member, records: int) -> bool:
 
 
 class Wait:
-    """One wait: its condition, its time-out, and what it says when that is over."""
+    """One wait: its time-out, and what it says when the condition can't hold any more."""
 
     def __init__(
         self, feed: Feed, member: Member, *, timeout: float | None, wanted: str
     ) -> None:
-        """`wanted` completes "after 60 s …"."""
+        """`wanted`: "2 000 records", or what else was waited for."""
         self._feed = feed
         self._member = member
         self._timeout = timeout
@@ -69,6 +83,11 @@ class Wait:
         """Seconds left; None is for ever."""
         return None if self._end is None else max(0.0, self._end - SYSTEM.running())
 
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will come; looked at before the condition."""
+        return self._feed.finished or self._member.gone
+
     def failed(self) -> None:
         """Raise if the frame, or its source, has failed."""
         error = self._member.error or self._feed.error
@@ -77,28 +96,46 @@ class Wait:
                 f"{self._feed.spec.name} failed: {error}"
             ) from error
 
-    def over(self, version: int) -> None:
-        """Raise if nothing more will come though the condition does not hold."""
+    def over(self) -> StreamStoppedError:
+        """The error for a condition that will not hold any more."""
         feed = self._feed
-        if feed.finished and feed.published.version == version:
-            raise StreamStoppedError(
-                f"{feed.spec.name} {feed.over or 'failed'} after "
-                f"{grouped(feed.published.records)} records, before {self._wanted}."
-            )
+        end = "was stopped" if self._member.gone or feed.over == "stopped" else "ended"
+        return StreamStoppedError(
+            f"{feed.spec.name} {end} after {grouped(feed.published.records)} records, "
+            f"before {self._wanted}."
+        )
 
     def timed_out(self) -> WaitTimeoutError:
         """The error for a wait that ran out."""
         feed = self._feed
-        newest = feed.newest_stamp
-        if newest is None:
-            quiet = "The source is quiet: no record has come yet."
-        else:
-            age = (feed.spec.clock.now_ms() - newest) / 1000
-            quiet = f"Its newest record is {age:.0f} s old."
-        return WaitTimeoutError(
-            f"after {self._timeout:g} s {grouped(feed.published.records)} records, not yet "
-            f"{self._wanted}. {quiet} The frame goes on; wait again, or raise timeout=."
+        there = grouped(feed.published.records)
+        count = self._wanted.removesuffix(" records")
+        so_far = (
+            f"{there} of {self._wanted}"
+            if count != self._wanted
+            else f"{there} records, and not yet {self._wanted}"
         )
+        return WaitTimeoutError(
+            f"after {self._timeout:g} s {so_far}. {self._quiet()} The frame goes on; wait "
+            "again, or raise timeout=."
+        )
+
+    def _quiet(self) -> str:
+        """What the source is doing, as far as that explains the waiting."""
+        feed = self._feed
+        trouble = feed.fetch.trouble
+        if trouble:
+            return f"The broker can't be reached: {trouble}."
+        if feed.paused:
+            return "The source is paused: resume()."
+        newest = feed.fetch.newest_ms
+        if newest is None:
+            return "The source is quiet: no record has come yet."
+        age = max(0.0, (feed.spec.clock.now_ms() - newest) / 1000)
+        waiting = sum(state.behind or 0 for state in feed.fetch.states.values())
+        if waiting:
+            return f"The source is behind: {grouped(waiting)} records are waiting."
+        return f"The source is quiet: newest record {age:.0f} s ago, none waiting."
 
 
 def grouped(number: int) -> str:

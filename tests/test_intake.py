@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import polars as pl
 import pytest
@@ -195,7 +196,7 @@ def test_a_record_whose_time_is_none_is_rejected_and_not_counted_otherwise() -> 
 
 def test_a_time_column_that_is_not_there_or_holds_no_times_is_refused() -> None:
     with pytest.raises(
-        ColumnNotFoundError, match="no column 'tme' in orders. Nearest: 'time'"
+        ColumnNotFoundError, match=r"no column 'tme' in orders\. Nearest: 'time'"
     ):
         Intake(
             json.make(), pl.Schema({"time": pl.Int64()}), time="tme", partitions=[P0]
@@ -239,6 +240,19 @@ def test_ids_of_any_size_are_split(halves: list[tuple[int, int]]) -> None:
     assert seqs.tolist() == [min(n, 2**63 - 1) for _, n in halves]
 
 
+@pytest.mark.parametrize(
+    ("odd", "halves"), [(b"3", (3, 0)), (b"4-", (4, 0)), (b"-5", (0, 5))]
+)
+def test_an_id_of_an_odd_form_does_not_shift_its_neighbours(
+    odd: bytes, halves: tuple[int, int]
+) -> None:
+    for ids in ([b"1-2", odd, b"5-6"], [odd, b"5-6"], [b"1-2", odd], [odd]):
+        stamps, seqs = split_ids(ids)
+        pairs = list(zip(stamps.tolist(), seqs.tolist(), strict=True))
+        assert pairs[ids.index(odd)] == halves
+        assert set(pairs) <= {(1, 2), halves, (5, 6)}
+
+
 def test_odd_ids_keep_their_text_and_a_time_within_the_calendar() -> None:
     ids = [b"0-1", b"5", b"18446744073709551615-18446744073709551615"]
     intake = Intake(
@@ -275,7 +289,7 @@ def test_however_the_records_are_cut_the_rows_and_rejects_are_the_same(
         )
 
     edges = [0, *sorted(min(cut, len(values)) for cut in cuts), len(values)]
-    pieces = list(zip(edges, edges[1:], strict=False))
+    pieces = list(pairwise(edges))
     (whole,) = take([(0, len(values))], together=True)
 
     for parts in (take(pieces, together=True), take(pieces, together=False)):

@@ -158,7 +158,8 @@ def _secret(value: object) -> object:
 
 def _plain(secret: Any) -> str | None:
     """A password's text: from a URL it comes wrapped, from options as it is."""
-    return secret.reveal() if hasattr(secret, "reveal") else secret
+    text: str | None = secret.reveal() if hasattr(secret, "reveal") else secret
+    return text
 
 
 def _number(value: object) -> int:

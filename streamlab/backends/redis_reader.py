@@ -176,11 +176,9 @@ class RedisConsumer:
             if SYSTEM.running() < self._back_off.retry_at:
                 return False
             self._dialing = asyncio.create_task(self._dialer.dial())
-        await asyncio.wait(
-            [self._dialing], timeout=max(0.0, deadline - SYSTEM.running())
-        )
         task = self._dialing
-        if task is None or not task.done():
+        await asyncio.wait([task], timeout=max(0.0, deadline - SYSTEM.running()))
+        if self._closed or not task.done():
             return False
         self._dialing = None
         self._link = task.result()
@@ -300,8 +298,9 @@ class RedisConsumer:
                 self._discard = redis_ids.wire(self._cursors[keys[0]].at) != ahead
             if self._strict:
                 self._looked_at = None
-        # The server works while the caller does.
-        if not self._asked and not all(c.done for c in self._cursors.values()):
+        # The server works while the caller does; a strict reader looks only just before.
+        done = all(cursor.done for cursor in self._cursors.values())
+        if not link.asking and not done and not (self._strict and asked == "read"):
             self._ask(link, wanted)
 
     def _look(self, answers: Sequence[Any]) -> None:

@@ -38,7 +38,7 @@ def command(*words: Word) -> bytes:
 class _Batch(NamedTuple):
     """A pipeline on its way: how many answers it wants, those there are, and who waits."""
 
-    count: int
+    wanted: int
     replies: list[Any]
     done: asyncio.Future[list[Any]]
 
@@ -229,7 +229,7 @@ class Link(asyncio.Protocol):
         if self._waiting:
             batch = self._waiting[0]
             batch.replies.append(reply)
-            if len(batch.replies) >= batch.count:
+            if len(batch.replies) >= batch.wanted:
                 self._waiting.popleft()
                 if not batch.done.done():
                     batch.done.set_result(batch.replies)
@@ -287,6 +287,8 @@ class Dialer:
         """
         settings = self.settings
         link: Link | None = None
+        if settings.tls and self._context is None:
+            self._context = await asyncio.to_thread(settings.context)
         try:
             async with asyncio.timeout(settings.socket_connect_timeout):
                 link = await self._connect()
@@ -303,8 +305,6 @@ class Dialer:
 
     async def _connect(self) -> Link:
         settings = self.settings
-        if settings.tls and self._context is None:
-            self._context = await asyncio.to_thread(settings.context)
         handshake = settings.socket_connect_timeout * 0.6 if settings.tls else None
         try:
             _, link = await asyncio.get_running_loop().create_connection(

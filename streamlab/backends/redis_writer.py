@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import hiredis
@@ -129,23 +130,19 @@ class RedisProducer:
             yield len(parts), b"".join(parts)
 
     def _entry(self, rows: Outgoing, index: int) -> bytes:
+        value = rows.values[index] or b""
         key = rows.keys[index] if rows.keys is not None else None
-        fields: list[bytes] = [self._field, rows.values[index] or b""]
-        if key is not None:
-            fields += (self._key_field, key)
-        if rows.headers is not None:
-            for name, content in rows.headers[index]:
-                fields += (name.encode(), content)
-        entry = (
-            b"%d-*" % rows.timestamps_ms[index]
-            if rows.timestamps_ms is not None
-            else b"*"
-        )
-        words = (b"XADD", self._stream(rows.partitions, index, key), entry, *fields)
-        return b"*%d\r\n%b" % (
-            len(words),
-            b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words]),
-        )
+        stream = self._stream(rows.partitions, index, key)
+        headers = rows.headers[index] if rows.headers is not None else ()
+        more: list[bytes] = [] if key is None else [self._key_field, key]
+        for name, content in headers:
+            more += (name.encode(), content)
+        if rows.timestamps_ms is None:
+            head = _shared_head(stream, self._field, 5 + len(more))
+        else:
+            entry = b"%d-*" % rows.timestamps_ms[index]
+            head = _head(stream, entry, self._field, 5 + len(more))
+        return b"%b$%d\r\n%b\r\n%b" % (head, len(value), value, _words(*more))
 
     def _stream(
         self, partitions: Sequence[int] | None, index: int, key: bytes | None
@@ -163,3 +160,18 @@ class RedisProducer:
             number = numbers[self._turn % len(numbers)]
             self._turn += 1
         return self._streams[number].encode()
+
+
+@lru_cache(maxsize=1024)
+def _shared_head(stream: bytes, field: bytes, count: int) -> bytes:
+    """The same beginning for all rows whose id the server makes."""
+    return _head(stream, b"*", field, count)
+
+
+def _head(stream: bytes, entry: bytes, field: bytes, count: int) -> bytes:
+    """The command up to the payload."""
+    return b"*%d\r\n%b" % (count, _words(b"XADD", stream, entry, field))
+
+
+def _words(*words: bytes) -> bytes:
+    return b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words])

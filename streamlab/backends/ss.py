@@ -132,7 +132,8 @@ def _piece(
     good, damage = verdict
     blocks, ended, used = _blocks(joined.data, frames, good)
     next_ = joined.file_end(used) if used else at
-    rest = end - next_
+    # A whole beacon behind the last frame is no rest, though it is read again with the next.
+    rest = end - next_ if used < len(joined.data) else joined.cut
     if ended:
         return Piece(blocks, next_, ended=True, damage=None, rest=rest, old_mark=False)
     if damage is None:
@@ -157,6 +158,7 @@ class _Joined(NamedTuple):
     remaining: list[
         tuple[int, int]
     ]  # per beacon: its place in `data`, bytes of the frame left
+    cut: int  # bytes of a beacon that is not whole
     damage: Damage | None
 
     def file_end(self, place: int) -> int:
@@ -183,14 +185,14 @@ class _Frames(NamedTuple):
 
 def _without_beacons(data: bytes, at: int, interval: int) -> _Joined:
     parts: list[memoryview] = []
-    joined = _Joined(b"", [], [], [], None)
+    joined = _Joined(b"", [], [], [], 0, None)
     view, place, pos = memoryview(data), 0, 0
     while pos < len(data):
         if (at + pos) % interval == 0:
             size, remaining = _beacon(data, pos)
             if size <= 0:
                 damage = Damage(at + pos, "a beacon is damaged") if size < 0 else None
-                joined = joined._replace(damage=damage)
+                joined = joined._replace(cut=len(data) - pos, damage=damage)
                 break
             joined.remaining.append((place, remaining))
             pos += size

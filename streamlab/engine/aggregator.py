@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 
 from streamlab.changes import PART
+from streamlab.engine.copies import enough, repeated
 from streamlab.engine.rawrows import SLOT, RawRows
-from streamlab.engine.states import State, can_keep, state_of
+from streamlab.engine.states import State, state_of
 from streamlab.engine.watermark import Int64s
 from streamlab.plans.aggregates import Partial, Split, split
 
@@ -22,9 +23,7 @@ class Aggregator:
     def __init__(self, aggs: Iterable[pl.Expr], schema: pl.Schema) -> None:
         """`schema`: shown columns of the rows that are aggregated."""
         self._aggs = tuple(aggs)
-        self._splits: list[Split | None] = [
-            _kept_as_partials(e, schema) for e in self._aggs
-        ]
+        self._splits: list[Split | None] = [split(e, schema) for e in self._aggs]
         self._room = 0
         self._states: list[list[State]] = []
         self.shrink()
@@ -60,13 +59,13 @@ class Aggregator:
         if self._raw:
             takes.append(pl.col(PLACE).implode())
         keyed = [pl.col(START), *(pl.col(name) for name in by)]
-        # A single row is evaluated beside a twin (see `Chain.feed`). That is taken away by a
-        # comparison that polars does not move up to before the evaluation.
-        alone = rows.height == 1
-        fed = (pl.concat([rows, rows]) if alone else rows).lazy().with_row_index(PLACE)
+        few = 0 < rows.height < enough()
+        fed = (repeated(rows) if few else rows).lazy().with_row_index(PLACE)
         inputs = fed.select(*keyed, PLACE, *values)
-        if alone:
-            inputs = inputs.filter(pl.col(PLACE) == pl.col(PLACE).min())
+        if (
+            few
+        ):  # compared with the length, which polars can't move before the evaluation
+            inputs = inputs.filter(pl.col(PLACE) < pl.len() // enough())
         return inputs.group_by(START, *by).agg(takes)
 
     def merge(
@@ -96,10 +95,8 @@ class Aggregator:
 
     def results(self, slots: Int64s, starts: Int64s) -> list[pl.Series]:
         """The finished aggregates of `slots`, in the order they were asked for."""
-        if len(slots) == 1:  # see `Chain.feed`
-            twins = self.results(np.repeat(slots, 2), np.repeat(starts, 2))
-            return [column.head(1) for column in twins]
         raw = self._from_rows(slots, np.unique(starts).tolist()) if self._raw else {}
+        read = np.tile(slots, 2) if len(slots) == 1 else slots  # see `copies`
         found: list[pl.Series] = []
         for each, expr, states in zip(
             self._splits, self._aggs, self._states, strict=True
@@ -109,8 +106,9 @@ class Aggregator:
                 found.append(raw[name])
                 continue
             pairs = zip(each.partials, states, strict=True)
-            parts = pl.DataFrame([s.read(slots).alias(p.name) for p, s in pairs])
-            found.append(parts.with_columns(each.final.alias(name)).get_column(name))
+            parts = pl.DataFrame([s.read(read).alias(p.name) for p, s in pairs])
+            whole = parts.with_columns(each.final.alias(name)).get_column(name)
+            found.append(whole.head(len(slots)))
         return found
 
     def forget(self, starts: Iterable[int]) -> None:
@@ -147,23 +145,13 @@ class Aggregator:
         place[slots] = np.arange(len(slots))
         places = pl.Series(SLOT, place[rows.get_column(SLOT).to_numpy()])
         rows = rows.with_columns(places).filter(pl.col(SLOT) >= 0)
-        if (
-            rows.height == 1
-        ):  # see `Chain.feed`; the caller has one slot and takes one row
-            rows = pl.concat([rows, rows.with_columns(pl.col(SLOT) + 1)])
+        if 0 < rows.height < enough():  # a copy of a group is a group, and comes behind
+            copy = pl.int_range(pl.len()) // rows.height * len(slots)
+            rows = repeated(rows).with_columns(pl.col(SLOT) + copy)
         ordered = rows.sort(CLOCK, PART, maintain_order=True)
         found = ordered.group_by(SLOT).agg(self._raw).sort(SLOT)
-        return {
-            expr.meta.output_name(): found[expr.meta.output_name()]
-            for expr in self._raw
-        }
-
-
-def _kept_as_partials(expr: pl.Expr, schema: pl.Schema) -> Split | None:
-    found = split(expr, schema)
-    if found is None or not all(can_keep(partial) for partial in found.partials):
-        return None
-    return found
+        names = [expr.meta.output_name() for expr in self._raw]
+        return {name: found.get_column(name).head(len(slots)) for name in names}
 
 
 def _columns_of(exprs: Iterable[pl.Expr], schema: pl.Schema) -> list[str]:

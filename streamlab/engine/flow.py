@@ -13,7 +13,7 @@ from streamlab.engine.faults import PlanError
 from streamlab.engine.keyed import KeyedSteps
 from streamlab.engine.operator import Operator, Place, Work, process
 from streamlab.engine.outcome import Batch, Counts, Outcome
-from streamlab.engine.rowwise import ROW, Chain, Result, run, without
+from streamlab.engine.rowwise import ROW, Chain, Result, numbered, run, without
 from streamlab.plans.nodes import Node
 
 SOURCE = Place(None, "rows")
@@ -113,7 +113,7 @@ class Flow:
             batch = operator.known(place.kind, final=final)
         if not batch.rows.width:
             return batch
-        return batch._replace(rows=batch.rows.with_row_index(ROW))
+        return batch._replace(rows=numbered(batch.rows))
 
     def _outcome(self, frame: Frame, came: pl.DataFrame, result: Result) -> Outcome:
         frame.error = result.error

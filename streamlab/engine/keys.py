@@ -161,11 +161,7 @@ class Slots:
 
 def grown(column: NDArray[Any], room: int) -> NDArray[Any]:
     """A copy of `column` with place for `room` values."""
-    larger = (
-        np.zeros(room, column.dtype)
-        if column.dtype != object
-        else np.empty(room, object)
-    )
+    larger = np.zeros(room, column.dtype)
     larger[: len(column)] = column
     return larger
 

@@ -126,15 +126,17 @@ def own_buffers(rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     """`rows` in buffers that hold nothing else, and their size in bytes.
 
     polars' views into strings and lists pin the batch they were cut from; only a way through
-    Arrow IPC lets go of it (`filter`, `concat`, `rechunk` do not).
+    Arrow IPC lets go of it (`filter`, `concat`, `rechunk` do not), and for strings inside lists
+    and structs only in the format without views.
     """
     if not any(dtype.is_nested() or _has_views(dtype) for dtype in rows.dtypes):
         return rows, int(rows.estimated_size())
     buffer = io.BytesIO()
-    rows.write_ipc_stream(buffer, compat_level=pl.CompatLevel.newest())
+    rows.write_ipc_stream(buffer, compat_level=pl.CompatLevel.oldest())
     size = buffer.tell()
     buffer.seek(0)
-    return pl.read_ipc_stream(buffer), size
+    own = pl.read_ipc_stream(buffer)
+    return own, max(size, int(own.estimated_size()))
 
 
 def _has_views(dtype: pl.DataType) -> bool:

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
 from streamlab.changes import HIDDEN, STAMP
+from streamlab.engine.copies import enough, repeated
 from streamlab.engine.faults import PlanError, failure, first_bad
-from streamlab.plans.nodes import Explode, Filter, Node, RowWise, WithColumns, row_wise
+from streamlab.plans.nodes import (
+    Explode,
+    Filter,
+    Node,
+    RowWise,
+    Select,
+    WithColumns,
+    row_wise,
+)
 
 ROW = "__row"  # place of the row in the batch
 _PASS = "__pass"  # noqa: S105 - whether a filter lets the row through
 KEEP = (*HIDDEN, ROW)
+_MOST = 10_000  # rows of a batch that is run again because few of them passed a filter
 
 
 class Result(NamedTuple):
@@ -50,9 +62,20 @@ class Chain:
         self._own = [name for name in keep if name not in HIDDEN]
         self.multiplies = any(isinstance(step, Explode) for step in self.steps)
         self.filters = self.multiplies or any(isinstance(s, Filter) for s in self.steps)
+        computing = [isinstance(s, (Filter, Select, WithColumns)) for s in self.steps]
+        first = next(
+            (i for i, s in enumerate(self.steps) if isinstance(s, Filter)), None
+        )
+        self._computes_later = first is not None and any(computing[first + 1 :])
 
-    def queries(self, rows: pl.LazyFrame) -> list[pl.LazyFrame]:
-        """The chain's rows, then one count per step that may hold rows back."""
+    def queries(self, batch: pl.DataFrame, height: int) -> list[pl.LazyFrame]:
+        """The chain's rows, then one count per step that may hold rows back.
+
+        Args:
+            batch: numbered rows; those from `height` on are copies, and not counted.
+            height: of the batch itself.
+        """
+        rows = batch.lazy()
         counts: list[pl.LazyFrame] = []
         exploded = False
         for step in self.steps:
@@ -64,19 +87,13 @@ class Chain:
             else:
                 rows = row_wise(step, rows, self.keep)
             if exploded and isinstance(step, (Filter, Explode)):
-                counts.append(_gone(before, rows))
+                counts.append(_gone(before, rows, height))
             elif isinstance(step, Filter):
-                held = pl.col(_PASS).fill_null(value=False).not_()
+                held = pl.col(_PASS).fill_null(value=False).not_() & (
+                    pl.col(ROW) < height
+                )
                 counts.append(before.select(held.sum().alias("n")))
         return [rows, *counts]
-
-    def feed(self, rows: pl.DataFrame) -> pl.LazyFrame:
-        """`rows` as `queries` takes them; `result` knows what was done to them.
-
-        A single row is given a twin: polars divides a column by a constant by way of the
-        reciprocal, but a single row exactly, and the last bit must not depend on the cut.
-        """
-        return (pl.concat([rows, rows]) if rows.height == 1 else rows).lazy()
 
     def run_alone(self, rows: pl.DataFrame) -> Result:
         """Run on `rows` by itself; on failure find the record, and run on those before it."""
@@ -93,19 +110,28 @@ class Chain:
         error = PlanError(problem, step, record.drop(self._own) if whole else None, bad)
         return self.collect(rows.head(bad))._replace(error=error)
 
-    def result(self, frames: Sequence[pl.DataFrame], good: int) -> Result:
-        """Read what the queries of a batch of `good` rows gave."""
+    def result(self, frames: Sequence[pl.DataFrame], batch: pl.DataFrame) -> Result:
+        """Read what the queries of `batch` gave; if few rows came to a step, run again."""
         rows, *counts = frames
-        filtered = sum(int(count.item()) for count in counts)
-        if good == 1:
-            rows = rows.head(rows.height // 2)
-            filtered -= filtered // 2
-        passed = rows.get_column(ROW).n_unique() if self.multiplies else rows.height
-        return Result(rows, passed, filtered, None, good, self.multiplies)
+        held = [int(count.item()) for count in counts]
+        if self._computes_later and _few(batch.height, held):
+            return self._read(*self._run(repeated(batch), batch.height), batch.height)
+        return self._read(rows, held, batch.height)
 
     def collect(self, rows: pl.DataFrame) -> Result:
         """Run on `rows` by itself; raises what polars raises."""
-        return self.result(pl.collect_all(self.queries(self.feed(rows))), rows.height)
+        return self.result(pl.collect_all(self.queries(fed(rows), rows.height)), rows)
+
+    def _run(self, rows: pl.DataFrame, height: int) -> tuple[pl.DataFrame, list[int]]:
+        found, *counts = pl.collect_all(self.queries(numbered(rows), height))
+        return found, [int(count.item()) for count in counts]
+
+    def _read(self, rows: pl.DataFrame, held: Sequence[int], height: int) -> Result:
+        place = rows.get_column(ROW)
+        if rows.height and place[-1] >= height:  # the copies stand behind
+            rows = rows.head(int((place < height).sum()))
+        passed = rows.get_column(ROW).n_unique() if self.multiplies else rows.height
+        return Result(rows, passed, sum(held), None, height, self.multiplies)
 
     def _tested(self, step: Filter, rows: pl.LazyFrame) -> pl.LazyFrame:
         """`rows` with the filter's verdict beside them; null is not true."""
@@ -127,13 +153,15 @@ def run(chains: Sequence[Chain], inputs: Sequence[pl.DataFrame]) -> list[Result]
     If that fails each is run alone, so that one chain's failure is not its neighbours'.
     """
     results: dict[int, Result] = {}
+    # One frame for all chains, so that polars sees what they have in common.
+    feeds = {id(rows): fed(rows) for rows in inputs}
     queries: list[pl.LazyFrame] = []
     spans: list[tuple[int, int, int]] = []
     for at, (chain, rows) in enumerate(zip(chains, inputs, strict=True)):
         if not chain.steps:
             results[at] = Result(rows, rows.height, 0, None, rows.height)
             continue
-        mine = chain.queries(chain.feed(rows))
+        mine = chain.queries(feeds[id(rows)], rows.height)
         spans.append((at, len(queries), len(queries) + len(mine)))
         queries += mine
     try:
@@ -143,18 +171,33 @@ def run(chains: Sequence[Chain], inputs: Sequence[pl.DataFrame]) -> list[Result]
             results[at] = chains[at].run_alone(inputs[at])
     else:
         for at, first, end in spans:
-            results[at] = chains[at].result(frames[first:end], inputs[at].height)
+            results[at] = chains[at].result(frames[first:end], inputs[at])
     return [results[at] for at in range(len(chains))]
 
 
-def _gone(before: pl.LazyFrame, after: pl.LazyFrame) -> pl.LazyFrame:
+def _gone(before: pl.LazyFrame, after: pl.LazyFrame, height: int) -> pl.LazyFrame:
     """How many of the batch's rows are in `before` and have nothing left in `after`."""
-    return (
-        before.select(ROW)
-        .unique()
-        .join(after.select(ROW).unique(), on=ROW, how="anti")
-        .select(pl.len().alias("n"))
+    left = (
+        before.select(ROW).unique().join(after.select(ROW).unique(), on=ROW, how="anti")
     )
+    return left.select((pl.col(ROW) < height).sum().alias("n"))
+
+
+def fed(rows: pl.DataFrame) -> pl.DataFrame:
+    """`rows`, and copies of them if they are few (see `copies`)."""
+    return numbered(repeated(rows)) if 0 < rows.height < enough() else rows
+
+
+def numbered(rows: pl.DataFrame) -> pl.DataFrame:
+    """`rows` with their places in `ROW`."""
+    rows = rows.rechunk() if rows.n_chunks() > 1 else rows
+    return without(rows, (ROW,)).hstack([pl.Series(ROW, np.arange(rows.height))])
+
+
+def _few(height: int, held: Sequence[int]) -> bool:
+    """Whether only few rows of many came to some step."""
+    left = [height - gone for gone in accumulate(held)]
+    return enough() <= height <= _MOST and any(0 < each < enough() for each in left)
 
 
 def without(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:

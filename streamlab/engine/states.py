@@ -100,50 +100,29 @@ class Sum(_Columns):
 
 
 class Extreme(_Columns):
-    """The least or the greatest value; text is compared by code point."""
+    """The least or the greatest value."""
 
     def __init__(self, partial: Partial) -> None:
         self._result, self._least = partial.result, partial.kind == "min"
-        self._text = partial.result == pl.String
-        physical = _numpy_type(partial.result)
-        held: tuple[Any, Any] = (object, None) if self._text else (physical, 0)
-        super().__init__(value=held, there=(np.bool_, False))
+        super().__init__(
+            value=(_numpy_type(partial.result), 0), there=(np.bool_, False)
+        )
 
     def exprs(self, value: pl.Expr) -> Sequence[pl.Expr]:
         return [value.min() if self._least else value.max()]
 
     def merge(self, slots: Int64s, parts: Sequence[pl.Series]) -> None:
         there = parts[0].is_not_null().to_numpy()
-        slots = slots[there]
-        values = _physical(parts[0].drop_nulls())
+        slots, values = slots[there], parts[0].drop_nulls().to_physical().to_numpy()
         held, known = self._held["value"], self._held["there"]
-        held[slots] = np.where(known[slots], self._better(held[slots], values), values)
+        # fmin and fmax pass over NaN, as polars does; for whole numbers they are plain.
+        better = (np.fmin if self._least else np.fmax)(held[slots], values)
+        held[slots] = np.where(known[slots], better, values)
         known[slots] = True
 
     def read(self, slots: Int64s) -> pl.Series:
         values, there = self._held["value"][slots], self._held["there"][slots]
-        if self._text:
-            return pl.Series(values.tolist(), dtype=pl.String)
         return _masked(pl.Series(values), there).cast(self._result)
-
-    def columns(self) -> list[Column]:
-        if not self._text:
-            return super().columns()
-        held = self._held["value"]
-        texts = [text for text in held.tolist() if text is not None]
-        size = sum(map(len, texts)) + 49 * len(texts)  # 49: an empty str
-        return [*super().columns(), np.empty(size, np.int8)]
-
-    def _better(self, old: Column, new: Column) -> Column:
-        if self._text:
-            pick: Callable[[str, str], str] = min if self._least else max
-            pairs = zip(old.tolist(), new.tolist(), strict=True)
-            return _objects([b if a is None else pick(a, b) for a, b in pairs])
-        if old.dtype.kind == "f":  # fmin and fmax pass over NaN, as polars does
-            floats: Column = (np.fmin if self._least else np.fmax)(old, new)
-            return floats
-        whole: Column = (np.minimum if self._least else np.maximum)(old, new)
-        return whole
 
 
 class Mean(_Columns):
@@ -248,44 +227,11 @@ def state_of(partial: Partial) -> State:
     return _KINDS[partial.kind](partial)
 
 
-def can_keep(partial: Partial) -> bool:
-    """Whether there is a column type that keeps this partial exactly."""
-    kind, dtype = partial.kind, partial.input
-    plain = (dtype.is_numeric() and not _wide(dtype)) or dtype == pl.Boolean
-    if kind in {"count", "len"}:
-        return True
-    if kind in {"any", "all"}:
-        return dtype == pl.Boolean
-    if kind in {"min", "max"}:
-        return plain or dtype.is_temporal() or dtype == pl.String
-    if kind == "sum":
-        return plain or isinstance(dtype, pl.Duration)
-    return plain
-
-
-def _wide(dtype: pl.DataType) -> bool:
-    return dtype.is_decimal() or dtype in {pl.Int128, pl.UInt128, pl.Float16}
-
-
 def _numpy_type(dtype: pl.DataType) -> np.dtype[Any]:
-    if dtype == pl.String:
-        return np.dtype(object)
     if dtype == pl.Boolean:
         return np.dtype(np.bool_)
     found: np.dtype[Any] = pl.Series([], dtype=dtype).to_physical().to_numpy().dtype
     return found
-
-
-def _physical(column: pl.Series) -> Column:
-    if column.dtype == pl.String:
-        return _objects(column.to_list())
-    return column.to_physical().to_numpy()
-
-
-def _objects(values: list[Any]) -> Column:
-    held = np.empty(len(values), object)
-    held[:] = values
-    return held
 
 
 def _masked(values: pl.Series, there: NDArray[np.bool_]) -> pl.Series:

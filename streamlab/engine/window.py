@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -23,9 +22,9 @@ from streamlab.durations import Span
 from streamlab.engine import verdict
 from streamlab.engine.aggregator import CLOCK, START, Aggregator
 from streamlab.engine.assign import moments, read_times, spans
+from streamlab.engine.kept import Kept
 from streamlab.engine.keys import Slots
 from streamlab.engine.outcome import Batch, Counts
-from streamlab.engine.rawrows import own_buffers
 from streamlab.engine.rowwise import ROW, Result
 from streamlab.engine.verdict import Judged
 from streamlab.engine.watermark import NONE, Int64s, Watermark
@@ -89,8 +88,7 @@ class WindowOperator:
         self._by = [schema[name] for name in node.by]
         self._slots = Slots(self._by)
         self._aggregator = Aggregator(node.aggs, schema)
-        self._done: deque[pl.DataFrame] = deque()
-        self._late: deque[tuple[pl.DataFrame, int]] = deque()
+        self._done, self._late = Kept(max_open), Kept(_LATE_KEPT)
         self._closed_count = 0
         self.evicted_until = NONE
         blank = self._frame(np.empty(0, np.int64), closed=False)
@@ -101,9 +99,7 @@ class WindowOperator:
     @property
     def bytes(self) -> int:
         """Bytes held: states, keys, rows, and what is kept of closed windows and late rows."""
-        kept = sum(int(f.estimated_size()) for f in self._done) + sum(
-            n for _, n in self._late
-        )
+        kept = self._done.bytes + self._late.bytes
         return self._slots.bytes + self._aggregator.bytes + kept
 
     @property
@@ -126,17 +122,14 @@ class WindowOperator:
         """
         if kind == "late":
             blank = self._refused_blank[0] if self._refused_blank else pl.DataFrame()
-            return pl.concat([blank, *(rows for rows, _ in self._late)])
-        closed = [self._closed_blank, *self._done]
+            return self._late.frame(blank)
+        closed = self._done.frame(self._closed_blank)
         if kind == "closed":
-            return pl.concat(closed)
-        done = pl.concat(closed).with_columns(pl.lit(value=True).alias(CLOSED))
-        return pl.concat(
-            [
-                done.select(self._columns),
-                self._frame(self._slots.all(), closed=False),
-            ]
+            return closed
+        done = closed.with_columns(pl.lit(value=True).alias(CLOSED)).select(
+            self._columns
         )
+        return pl.concat([done, self._frame(self._slots.all(), closed=False)])
 
     def judge(self, origin: Batch, result: Result) -> Judged:
         """Give every row of `result` its window and its verdict; changes nothing.
@@ -192,7 +185,8 @@ class WindowOperator:
         changed, closed = self._corrected(touched, closing)
         self._let_go(np.concatenate([closing, evicted]))
         late, rejected = self._refused(judged)
-        self._remember(closed, late)
+        self._done.add(closed)
+        self._late.add(late)
         return Effect(changed, closed, late, rejected, judged.counts, len(evicted))
 
     def _corrected(
@@ -285,18 +279,6 @@ class WindowOperator:
         if self._from_first_row and judged.times.good.any():
             self._from = int(judged.times.values[judged.times.good][0])
             self._from_first_row = False
-
-    def _remember(self, closed: pl.DataFrame, late: pl.DataFrame) -> None:
-        if closed.height:
-            self._done.append(closed.tail(self._max_open))
-        while (
-            sum(f.height for f in self._done) > self._max_open and len(self._done) > 1
-        ):
-            self._done.popleft()
-        if late.height:
-            self._late.append(own_buffers(late.tail(_LATE_KEPT)))
-        while sum(f.height for f, _ in self._late) > _LATE_KEPT and len(self._late) > 1:
-            self._late.popleft()
 
 
 def _us(span: timedelta) -> int:

@@ -16,15 +16,15 @@ class Rejected(NamedTuple):
         reason: why, in words for the user.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, on purpose
     reason: str
 
 
 class Extra(NamedTuple):
     """A field outside the schema: how often it came, and where in the block first."""
 
-    count: int
-    index: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, on purpose
+    index: int  # type: ignore[assignment]
 
 
 class Decoded(NamedTuple):
@@ -51,7 +51,7 @@ class Inferred(NamedTuple):
 
     Attributes:
         schema: column → type.
-        notes: column → remark for the card ("looks like epoch ms (2026-…): time=\"created_at\"").
+        notes: column → remark for the card ('looks like epoch ms (2026-…): time="created_at"').
         present: column → share of the sample's good records that have the field, 0..1.
         examples: column → one value, as text.
     """
@@ -64,7 +64,8 @@ class Inferred(NamedTuple):
 
 class Format(Protocol):
     """Turns payloads into columns and back. Holds no state: one verdict per record, whatever
-    stands beside it in the block."""
+    stands beside it in the block.
+    """
 
     name: str
 

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from streamlab.formats.base import Extra
+from streamlab.formats.json_depth import top_names
 from streamlab.formats.json_wire import Wire
 
 
@@ -42,8 +43,7 @@ def census(
     asked = [lines[row] for row in rows] if len(rows) < len(lines) else lines
     count = _Count({}, {})
     count.objects("", list(zip(rows, _objects(asked), strict=True)), wire.fields)
-    missing = {name: n for name, n in count.missing.items() if name in wire.fields}
-    return Census(missing, count.extra)
+    return Census(count.missing, count.extra)
 
 
 def _unsettled(
@@ -108,13 +108,13 @@ def _object(line: bytes) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(line)
     except RecursionError:
-        # Nested more deeply than Python reads: ask polars for the names alone.
-        return dict.fromkeys(pl.read_ndjson(line).columns)
+        # Nested more deeply than Python reads, and polars' own inference never comes back.
+        return dict.fromkeys(top_names(line))
     return found
 
 
 class _Count(NamedTuple):
-    """Counts under way, by path ("street", "address.street")."""
+    """Counts under way: missing fields by name, extra ones by path ("address.street")."""
 
     missing: dict[str, int]
     extra: dict[str, Extra]
@@ -131,8 +131,8 @@ class _Count(NamedTuple):
         for row, each in found:
             shapes.setdefault(tuple(each), [0, row])[0] += 1
         for shape, (count, first) in shapes.items():
-            for name in fields.keys() - shape:
-                self.missing[path + name] = self.missing.get(path + name, 0) + count
+            for name in () if path else fields.keys() - shape:
+                self.missing[name] = self.missing.get(name, 0) + count
             for name in (key for key in shape if key not in fields):
                 before = self.extra.get(path + name, Extra(0, first))
                 total = Extra(before.count + count, min(before.index, first))

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from streamlab.formats.json_depth import depth
 from streamlab.formats.json_wire import Wire, leaves
 
 # The parser keeps the order of keys up to this many.
@@ -50,11 +51,8 @@ def mend(
     if not texts or not _has_containers(block, len(lines)):
         return Mended(frame, {})
     rows = [row for row, line in enumerate(lines) if _at_risk(line)]
-    bad = {
-        row: "nested too deeply for text"
-        for row in rows
-        if depth(lines[row]) > _DEEPEST
-    }
+    deep = (row for row in rows if _too_deep(lines[row]))
+    bad = dict.fromkeys(deep, "nested too deeply for text")
     rows = [row for row in rows if row not in bad]
     if not rows:
         return Mended(frame, bad)
@@ -62,25 +60,6 @@ def mend(
     return Mended(
         frame.with_columns(_mend(frame[name], rows, records) for name in texts), bad
     )
-
-
-def depth(line: bytes) -> int:
-    """How deeply lists and objects are nested."""
-    if line.count(b"[") + line.count(b"{") <= _DEEPEST:
-        return 0
-    deepest = now = 0
-    quoted = escaped = False
-    for byte in line:
-        if escaped:
-            escaped = False
-        elif quoted:
-            escaped, quoted = byte == ord("\\"), byte != ord('"')
-        elif byte == ord('"'):
-            quoted = True
-        else:
-            now += (byte in b"[{") - (byte in b"]}")
-            deepest = max(deepest, now)
-    return deepest
 
 
 def json_text(value: Any) -> str:
@@ -115,6 +94,11 @@ def _at_risk(line: bytes) -> bool:
     return (b"\\" in line or line.count(b":") > _ORDERED) and (
         b"[" in line or line.count(b"{") > 1
     )
+
+
+def _too_deep(line: bytes) -> bool:
+    brackets = line.count(b"[") + line.count(b"{")
+    return brackets > _DEEPEST and depth(line) > _DEEPEST
 
 
 def _mend(column: pl.Series, rows: list[int], records: list[Pairs]) -> pl.Series:

@@ -42,6 +42,7 @@ from streamlab.plans.nodes import (
     row_wise,
     window_dtype,
 )
+from streamlab.plans.steady import steady
 
 _CLOCK = "__clock"  # event time as an integer, µs or the column's own unit
 _SCALE = "__scale_"
@@ -127,8 +128,10 @@ def _windows(
     # Stable: rows of one partition come in the order of their offsets.
     placed = placed.sort(_CLOCK, PART, maintain_order=True)
     key = [WINDOW_START, *window.by]
-    scales = _scales(window, rows.drop(HIDDEN).schema)
-    found = placed.group_by(key, maintain_order=True).agg(*window.aggs, *scales)
+    schema = rows.drop(HIDDEN).schema
+    aggs = [steady(agg, schema) for agg in window.aggs]
+    scales = _scales(window, schema)
+    found = placed.group_by(key, maintain_order=True).agg(*aggs, *scales)
     return found.select(
         WINDOW_START,
         _ends(window, found[WINDOW_START]).alias(WINDOW_END),
@@ -152,7 +155,9 @@ def _timed(window: Window, rows: pl.DataFrame) -> pl.DataFrame:
     clock = column.dt.epoch("us").alias(_CLOCK)
     ahead = pl.col(_CLOCK) - pl.col(STAMP) * 1000 > window.max_ahead.us
     timed = rows.with_columns(clock)
-    return timed.filter(pl.col(_CLOCK).is_not_null() & ahead.fill_null(value=False).not_())
+    return timed.filter(
+        pl.col(_CLOCK).is_not_null() & ahead.fill_null(value=False).not_()
+    )
 
 
 def _starts(window: Window, clock: pl.Series) -> pl.Series:

@@ -31,7 +31,9 @@ class Difference(NamedTuple):
 
     def __str__(self) -> str:
         if not self.column:
-            return f"{self.row}: {self.live} in the live frame, {self.expected} in batch"
+            return (
+                f"{self.row}: {self.live} in the live frame, {self.expected} in batch"
+            )
         return (
             f"{self.row}, column {self.column!r}: {self.live!r} in the live frame, "
             f"{self.expected!r} in batch"
@@ -104,7 +106,9 @@ def _align_rows(
     length = max(expected.frame.height - forgotten, 0)
     if live.height > length or (live.height < length and not expected.prefix):
         at = min(live.height, length)
-        first = (live[at:] if live.height > length else expected.frame[forgotten + at :])[:1]
+        first = (
+            live[at:] if live.height > length else expected.frame[forgotten + at :]
+        )[:1]
         return Difference(
             f"row {forgotten + at} {_shown(first)}",
             "",
@@ -134,10 +138,14 @@ def _align_keys(
         return Difference(f"row {_shown(twice.select(keys)[:1])}", "", "twice", "once")
     added = both.filter(pl.col("__batch").is_null())
     if added.height:
-        return Difference(f"row {_shown(added.select(keys)[:1])}", "", "there", "missing")
+        return Difference(
+            f"row {_shown(added.select(keys)[:1])}", "", "there", "missing"
+        )
     gone = both.filter(pl.col("__live").is_null())
     if gone.height > forgotten:
-        return Difference(f"row {_shown(gone.select(keys)[:1])}", "", "missing", "there")
+        return Difference(
+            f"row {_shown(gone.select(keys)[:1])}", "", "missing", "there"
+        )
     both = both.drop_nulls(["__live", "__batch"])
     names = _compared(expected)
     here, there = both["__live"].to_list(), both["__batch"].to_list()
@@ -187,8 +195,12 @@ def _same(live: pl.Series, expected: pl.Series, scale: pl.Series | None) -> pl.S
     equal = live.eq_missing(expected)
     if not live.dtype.is_float() or equal.all():
         return equal
-    size = expected.abs() if scale is None else scale.zip_with(
-        scale >= expected.abs().fill_null(0.0).fill_nan(0.0), expected.abs()
+    size = (
+        expected.abs()
+        if scale is None
+        else scale.zip_with(
+            scale >= expected.abs().fill_null(0.0).fill_nan(0.0), expected.abs()
+        )
     )
     near = (live - expected).abs() <= size * _SHARE
     finite = live.is_finite() & expected.is_finite()

@@ -18,6 +18,7 @@ from fractions import Fraction
 from typing import NoReturn
 
 import polars as pl
+from polars._typing import PolarsDataType
 
 from streamlab.changes import HIDDEN
 from streamlab.errors import UnknownNameError
@@ -155,23 +156,32 @@ def _fit(value: object, dtype: pl.DataType, *, inside: bool) -> object:
     """The value as the column takes it; times as µs since 1970."""
     if value is None:
         return None
-    if isinstance(dtype, pl.String):
-        return _text(value)
-    if isinstance(dtype, pl.Boolean):
-        return _exactly(isinstance(value, bool), value)
-    if isinstance(dtype, (pl.Float64, pl.Float32)):
-        return _float(value, single=isinstance(dtype, pl.Float32))
-    if isinstance(dtype, (pl.List, pl.Struct)):
-        return _nested(value, dtype)
-    if not inside and isinstance(dtype, (pl.Datetime, pl.Date)):
-        return _time(_text(value), dtype)
-    if not inside and isinstance(dtype, (pl.Enum, pl.Categorical)):
-        text = _text(value)
-        known = isinstance(dtype, pl.Categorical) or text in dtype.categories
-        return _exactly(known, text)
-    low, past = _INTEGERS[type(dtype)]
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    return _exactly(is_whole and low <= int(str(value)) < past, value)
+    match dtype:
+        case pl.String():
+            found: object = _text(value)
+        case pl.Boolean():
+            found = _exactly(isinstance(value, bool), value)
+        case pl.Float64() | pl.Float32():
+            found = _float(value, single=isinstance(dtype, pl.Float32))
+        case pl.List() | pl.Struct():
+            found = _nested(value, dtype)
+        case pl.Datetime() | pl.Date() if not inside:
+            found = _time(_text(value), dtype)
+        case pl.Enum() | pl.Categorical() if not inside:
+            found = _word(_text(value), dtype)
+        case _:
+            found = _integer(value, *_INTEGERS[type(dtype)])
+    return found
+
+
+def _word(text: str, dtype: pl.DataType) -> object:
+    return _exactly(not isinstance(dtype, pl.Enum) or text in dtype.categories, text)
+
+
+def _integer(value: object, low: int, past: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value < past:
+        raise _RejectedError
+    return value
 
 
 def _exactly(fits: bool, value: object) -> object:  # noqa: FBT001
@@ -220,7 +230,11 @@ def _text(value: object, *, quoted: bool = False) -> str:
 
 
 def _time(text: str, dtype: pl.DataType) -> int:
-    us = _digits_us(text) if re.fullmatch(r"[+-]?\d+(\.\d+)?", text, re.ASCII) else _iso_us(text)
+    us = (
+        _digits_us(text)
+        if re.fullmatch(r"[+-]?\d+(\.\d+)?", text, re.ASCII)
+        else _iso_us(text)
+    )
     if not _TIMES_US[0] <= us <= _TIMES_US[1]:
         raise _RejectedError
     if isinstance(dtype, pl.Date) and us % _DAY_US:
@@ -275,7 +289,7 @@ def _holds_text(dtype: pl.DataType) -> bool:
     return isinstance(dtype, (pl.String, pl.Date, pl.Datetime, pl.Enum, pl.Categorical))
 
 
-def _instance(dtype: pl.DataType | type[pl.DataType]) -> pl.DataType:
+def _instance(dtype: PolarsDataType) -> pl.DataType:
     return dtype() if isinstance(dtype, type) else dtype
 
 

@@ -7,17 +7,32 @@ give polars' own answer is not decomposed; the engine then keeps the raw rows.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 
+from streamlab.plans.aggregation import (
+    Found,
+    Kind,
+    NotExactError,
+    aggregation,
+    called,
+    rows,
+)
 from streamlab.plans.codec import Value
 from streamlab.plans.exprs import has_column, offence
-from streamlab.plans.functions import ROW_WISE, literal_series
-from streamlab.plans.tree import any_node, field, from_tree, function_name, items, kind, to_tree
+from streamlab.plans.functions import ROW_WISE, literal_series, names
+from streamlab.plans.steady import divides_by_constant, steady_tree
+from streamlab.plans.tree import (
+    field,
+    from_tree,
+    function_name,
+    has_python,
+    items,
+    kind,
+    to_tree,
+)
 from streamlab.plans.words import snake
-
-Kind = Literal["sum", "count", "len", "min", "max", "mean", "var", "std", "any", "all"]
 
 
 class Partial(NamedTuple):
@@ -68,7 +83,8 @@ def split(expr: pl.Expr, schema: pl.Schema) -> Split | None:
     """
     try:
         return _split(expr, schema)
-    except _NotExactError:
+    except (NotExactError, KeyError, TypeError):
+        # The last two: a shape of tree that this polars should not have.
         return None
 
 
@@ -76,7 +92,7 @@ def explain(expr: pl.Expr, schema: pl.Schema) -> str:
     """How an aggregation is kept: "partial states: sum, len" or "raw rows: median"."""
     try:
         found = _split(expr, schema)
-    except _NotExactError as error:
+    except (NotExactError, KeyError, TypeError) as error:
         return f"raw rows: {error}"
     return f"partial states: {', '.join(dict.fromkeys(p.kind for p in found.partials))}"
 
@@ -106,42 +122,31 @@ _INPUTS: dict[Kind, tuple[type[pl.DataType], ...]] = {
 }
 # What keeps a small error small. After anything else (round, >, cast to int) the last bit of a
 # float sum, which hangs on the cut, could become a whole number.
-_SMOOTH = frozenset(
+_SMOOTH = names(
     """
     Abs AsStruct Coalesce Exp FillNull Log Log1p MaxHorizontal MeanHorizontal
     MinHorizontal Negate Pow SumHorizontal Clip Boolean.IsNull Boolean.IsNotNull
-    """.split()
+    """
 )
-_DIVISIONS = {"TrueDivide", "Divide"}
-_SMOOTH_OPERATORS = {"Plus", "Minus", "Multiply", *_DIVISIONS}
-_AGGREGATIONS: dict[str, Kind] = {
-    "Sum": "sum",
-    "Mean": "mean",
-    "Min": "min",
-    "Max": "max",
-    "Var": "var",
-    "Std": "std",
-    "Count": "count",
-}
-
-
-class _NotExactError(Exception):
-    """The expression does not decompose; the text names what stands in the way."""
+_SMOOTH_OPERATORS = {"Plus", "Minus", "Multiply", "TrueDivide"}
 
 
 def _split(expr: pl.Expr, schema: pl.Schema) -> Split:
     name = expr.meta.output_name(raise_if_undetermined=False)
     if name is None:
-        raise _NotExactError("several columns at once")
+        raise NotExactError("several columns at once")
     rest = _Rest(schema)
-    tree, _ = rest.rewrite(to_tree(expr))
+    whole = to_tree(expr)
+    if not has_python(whole):
+        whole = steady_tree(whole, schema)
+    tree, _ = rest.rewrite(whole)
     if not rest.partials:
-        raise _NotExactError("no aggregation")
+        raise NotExactError("no aggregation")
     final = from_tree(tree).alias(name)
     partials = tuple(rest.partials)
     wanted, got = _result(expr, schema, name), _final_type(final, partials)
     if got != wanted:
-        raise _NotExactError(f"its type, {wanted}")
+        raise NotExactError(f"its type, {wanted}")
     return Split(partials, final, name)
 
 
@@ -156,22 +161,26 @@ class _Rest:
     def rewrite(self, node: Value) -> tuple[Value, bool]:
         """The node over the partials' columns, and whether its last bit hangs on the cut."""
         name, body = kind(node)
-        found = _aggregation(name, body)
+        found = aggregation(name, body)
         if found is not None:
             return self.partial(node, found)
         if name == "Literal" and literal_series(node) is None:
             return node, False
         if name in {"Alias", "KeepName"}:
-            return self.rewrite(field(body, 0))
-        if name == "BinaryExpr":
-            return self.operator(body)
-        if name == "Ternary":
-            return self.choice(body)
-        if name == "Cast":
-            return self.cast(body)
-        if name == "Function":
-            return self.function(body)
-        raise _NotExactError(_named(name, body))
+            return self.rewrite(field(body, 0) if name == "Alias" else body)
+        return self.compound(name, body)
+
+    def compound(self, name: str, body: Value) -> tuple[Value, bool]:
+        match name:
+            case "BinaryExpr":
+                return self.operator(body)
+            case "Ternary":
+                return self.choice(body)
+            case "Cast":
+                return self.cast(body)
+            case "Function":
+                return self.function(body)
+        raise NotExactError(called(name, body))
 
     def operator(self, body: Value) -> tuple[Value, bool]:
         left, loose_left = self.rewrite(field(body, "left"))
@@ -179,16 +188,18 @@ class _Rest:
         operator = str(field(body, "op"))
         loose = loose_left or loose_right
         if loose and operator not in _SMOOTH_OPERATORS:
-            raise _NotExactError(f"{snake(operator)} of a float sum")
+            raise NotExactError(f"{snake(operator)} of a float sum")
         node: Value = {
             "BinaryExpr": {"left": left, "op": field(body, "op"), "right": right}
         }
-        return node, loose or operator in _DIVISIONS
+        return node, loose or divides_by_constant(node)
 
     def choice(self, body: Value) -> tuple[Value, bool]:
-        parts, loose = self.several([field(body, p) for p in ("predicate", "truthy", "falsy")])
+        parts, loose = self.several(
+            [field(body, p) for p in ("predicate", "truthy", "falsy")]
+        )
         if loose[0]:
-            raise _NotExactError("a condition on a float sum")
+            raise NotExactError("a condition on a float sum")
         predicate, truthy, falsy = parts
         node: Value = {
             "Ternary": {"predicate": predicate, "truthy": truthy, "falsy": falsy}
@@ -199,43 +210,45 @@ class _Rest:
         inner, loose = self.rewrite(field(body, "expr"))
         dtype = field(body, "dtype")
         if loose and dtype != {"Literal": "Float64"}:
-            raise _NotExactError("cast of a float sum")
+            raise NotExactError("cast of a float sum")
         node: Value = {
             "Cast": {"expr": inner, "dtype": dtype, "options": field(body, "options")}
         }
         if offence({"Cast": {"expr": {"Column": ""}, "dtype": dtype}}, None):
-            raise _NotExactError("cast")
+            raise NotExactError("cast")
         return node, loose
 
     def function(self, body: Value) -> tuple[Value, bool]:
         name, _ = function_name(body)
         if name not in ROW_WISE:
-            raise _NotExactError(_named("Function", body))
+            raise NotExactError(called("Function", body))
         parts, loose = self.several(items(field(body, "input")))
         tested = name in {"Boolean.IsNull", "Boolean.IsNotNull"}
         if any(loose) and name not in _SMOOTH:
-            raise _NotExactError(f"{_named('Function', body)} of a float sum")
-        node: Value = {"Function": {"input": parts, "function": field(body, "function")}}
+            raise NotExactError(f"{called('Function', body)} of a float sum")
+        node: Value = {
+            "Function": {"input": parts, "function": field(body, "function")}
+        }
         refused = offence(node, None)
         if refused:
-            raise _NotExactError(_named("Function", body))
+            raise NotExactError(called("Function", body))
         return node, any(loose) and not tested
 
     def several(self, nodes: list[Value]) -> tuple[list[Value], list[bool]]:
         done = [self.rewrite(each) for each in nodes]
         return [node for node, _ in done], [loose for _, loose in done]
 
-    def partial(self, node: Value, found: _Found) -> tuple[Value, bool]:
+    def partial(self, node: Value, found: Found) -> tuple[Value, bool]:
         """A column in place of the aggregation."""
-        value, where = _rows(found)
+        value, where = rows(found)
         for part in (value, *([where] if where is not None else [])):
             refused = offence(part, self.schema, functions=False)
             if refused is not None:
-                raise _NotExactError(_named(*kind(refused.node)))
+                raise NotExactError(called(*kind(refused.node)))
         if found.kind != "len" and not has_column(value):
-            raise _NotExactError("a literal")
-        if where is not None and _divides(where):
-            raise _NotExactError("a filter that divides")
+            raise NotExactError("a literal")
+        if where is not None and divides_by_constant(where):
+            raise NotExactError("a filter that divides")
         key = repr(node)
         if key not in self.seen:
             made = self.make(node, found, value, where)
@@ -243,19 +256,19 @@ class _Rest:
             self.seen[key] = {"Column": made.name}
         column = self.seen[key]
         made = next(p for p in self.partials if {"Column": p.name} == column)
-        exact = made.kind in {"min", "max"} and not _divides(value)
+        exact = made.kind in {"min", "max"} and not divides_by_constant(value)
         return column, made.result.is_float() and not exact
 
     def make(
-        self, node: Value, found: _Found, value: Value, where: Value | None
+        self, node: Value, found: Found, value: Value, where: Value | None
     ) -> Partial:
         result = _result(from_tree(node), self.schema, "")
         source = _type(from_tree(value), self.schema) if found.kind != "len" else None
         wanted = _INPUTS.get(found.kind)
         if wanted is not None and not isinstance(source, wanted):
-            raise _NotExactError(f"{found.kind} of {source}")
-        if found.kind != "len" and _divides(value) and not result.is_float():
-            raise _NotExactError("a condition that divides")
+            raise NotExactError(f"{found.kind} of {source}")
+        if found.kind != "len" and divides_by_constant(value) and not result.is_float():
+            raise NotExactError("a condition that divides")
         return Partial(
             f"__p{len(self.partials)}",
             found.kind,
@@ -265,101 +278,6 @@ class _Rest:
             result,
             found.ddof,
         )
-
-
-class _Found(NamedTuple):
-    kind: Kind
-    input: Value
-    ddof: int = 0
-    only_nulls: bool = False
-
-
-def _aggregation(name: str, body: Value) -> _Found | None:
-    """The aggregation that a node is, if it is one that decomposes."""
-    if name == "Len":
-        return _Found("len", {"Literal": {"Scalar": {"Boolean": True}}})
-    if name == "Agg":
-        return _agg(*kind(body))
-    if name != "Function":
-        return None
-    function, options = function_name(body)
-    if function == "NullCount":
-        return _Found("len", field(field(body, "input"), 0), only_nulls=True)
-    if function in {"Boolean.Any", "Boolean.All"}:
-        if not field(options, "ignore_nulls"):
-            raise _NotExactError(f"{snake(function[8:])}(ignore_nulls=False)")
-        which: Kind = "any" if function == "Boolean.Any" else "all"
-        return _Found(which, field(field(body, "input"), 0))
-    return None
-
-
-def _agg(name: str, body: Value) -> _Found:
-    if name not in _AGGREGATIONS:
-        raise _NotExactError(snake(name))
-    found = _AGGREGATIONS[name]
-    if found in {"var", "std"}:
-        ddof = field(body, 1)
-        return _Found(found, field(body, 0), ddof if isinstance(ddof, int) else 1)
-    if found == "count":
-        whole = field(body, "include_nulls") is True
-        return _Found("len" if whole else "count", field(body, "input"))
-    if found in {"min", "max"}:
-        if field(body, "propagate_nans"):
-            raise _NotExactError(f"nan_{found}")
-        return _Found(found, field(body, "input"))
-    return _Found(found, body)
-
-
-def _rows(found: _Found) -> tuple[Value, Value | None]:
-    """The input without the filters around it, and the rows that these let through."""
-    value, tests = found.input, list[Value]()
-    while True:
-        name, body = kind(value)
-        if name == "Filter":
-            tests.append(field(body, "by"))
-            value = field(body, "input")
-        elif name == "Function" and function_name(body)[0] == "DropNulls":
-            value = field(field(body, "input"), 0)
-            tests.append(_is(value, "IsNotNull"))
-        else:
-            break
-    if found.only_nulls:
-        tests.append(_is(value, "IsNull"))
-    where: Value = None
-    for test in reversed(tests):
-        both: Value = {"BinaryExpr": {"left": where, "op": "And", "right": test}}
-        where = test if where is None else both
-    return value, where
-
-
-def _divides(node: Value) -> bool:
-    """Whether a division takes part.
-
-    polars divides a lone row otherwise than many (see `nodes.fused`), so that its last bit hangs
-    on the cut, and a comparison with it too.
-    """
-    return any_node(
-        node,
-        lambda name, body: (
-            (name == "BinaryExpr" and str(field(body, "op")) in _DIVISIONS)
-            or (name == "Function" and function_name(body)[0] == "MeanHorizontal")
-        ),
-    )
-
-
-def _is(value: Value, test: str) -> Value:
-    return {"Function": {"input": [value], "function": {"Boolean": test}}}
-
-
-def _named(name: str, body: Value) -> str:
-    """What a node is called in `explain`."""
-    if name == "Function":
-        return snake(function_name(body)[0].rpartition(".")[2])
-    if name == "Agg":
-        return snake(kind(body)[0])
-    if name == "AnonymousFunction":
-        return "a Python function"
-    return "a column as it is" if name in {"Column", "Selector"} else snake(name)
 
 
 def _result(expr: pl.Expr, schema: pl.Schema, name: str) -> pl.DataType:
@@ -383,4 +301,4 @@ def _collected(lf: pl.LazyFrame) -> pl.Schema:
     try:
         return lf.collect().schema
     except pl.exceptions.PolarsError as error:
-        raise _NotExactError(str(error).splitlines()[0]) from error
+        raise NotExactError(str(error).splitlines()[0]) from error

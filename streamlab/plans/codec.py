@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 Value: TypeAlias = (
-    "None | bool | int | float | str | bytes | list[Value] | dict[str, Value]"
+    "bool | int | float | str | bytes | list[Value] | dict[str, Value] | None"
 )
 
 _CONSTANTS: dict[int, Value] = {0xC0: None, 0xC2: False, 0xC3: True}

@@ -112,7 +112,14 @@ def _named_fields(call: Call) -> Refusal | None:
     return None if isinstance(call.options, list) else UNKNOWN
 
 
+def _given_breaks(call: Call) -> Refusal | None:
+    method, how = kind(field(call.options, "method"))
+    given = method == "Intervals" and kind(field(how, "spec"))[0] == "Breaks"
+    return None if given else Refusal("takes its breaks from the data")
+
+
 CONDITIONS: Mapping[str, Callable[[Call], Refusal | None]] = {
+    "Bin": _given_breaks,
     "Boolean.IsIn": _is_in,
     "ListExpr.ToStruct": _named_fields,
     "Replace": _replaced_by_literals,
@@ -126,23 +133,28 @@ CONDITIONS: Mapping[str, Callable[[Call], Refusal | None]] = {
 """Functions on the list that are row-wise only under a condition."""
 
 
-def _under(prefix: str, names: str) -> set[str]:
-    return {f"{prefix}.{name}" for name in names.split()}
+def names(text: str) -> frozenset[str]:
+    """Words as a set."""
+    return frozenset(text.split())
 
 
-ROW_WISE = frozenset(
-    set(
+def _under(prefix: str, text: str) -> frozenset[str]:
+    return frozenset(f"{prefix}.{name}" for name in text.split())
+
+
+ROW_WISE = (
+    names(
         """
-        Abs AsStruct Atan2 Ceil Clip Coalesce Cut Exp FillNull Floor Hash Log Log1p
+        Abs AsStruct Atan2 Bin Ceil Clip Coalesce Cut Exp FillNull Floor Hash Log Log1p
         MaxHorizontal MeanHorizontal MinHorizontal Negate Pow Reinterpret RepeatBy
         Replace ReplaceStrict Round RoundSF Sign SumHorizontal ToPhysical Truncate
-        """.split()
+        """
     )
     | _under(
         "ArrayExpr",
         """
         ArgMax ArgMin Concat Contains CountMatches Get Join Length Max Mean Median
-        Min Shift Slice Sort Std Sum ToList ToStruct Var
+        Min Shift Sort Std Sum ToList ToStruct Var
         """,
     )
     | _under(
@@ -167,7 +179,7 @@ ROW_WISE = frozenset(
     | _under(
         "ListExpr",
         """
-        ArgMax ArgMin Concat Contains CountMatches Diff DropNulls Gather GatherEvery
+        ArgMax ArgMin Concat Contains CountMatches DropNulls Gather GatherEvery
         Get Join Length Max Mean Median Min SetOperation Shift Slice Sort Std Sum
         ToStruct Var
         """,
@@ -213,10 +225,10 @@ ROW_WISE = frozenset(
 )
 """Functions that are row-wise, some under a condition."""
 
-INSIDE_A_LIST = frozenset(
+INSIDE_A_LIST = names(
     """
     ArgMax ArgMin Boolean.All Boolean.Any CumCount CumMax CumMin CumSum Diff DropNans
     DropNulls NullCount Quantile Rank Reverse Shift Unique
-    """.split()
+    """
 )
 """Functions that look at other elements: fine within one row's list (`list.eval`)."""

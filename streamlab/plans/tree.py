@@ -18,6 +18,9 @@ from streamlab.plans.codec import Value, pack, unpack
 
 # Functions that come as {"Boolean": "IsNull"}; those of str, dt, list … end in "Expr".
 _SPACES = {"Boolean", "Range", "Trigonometry", "Bitwise", "Business", "RollingExprBy"}
+# Kinds without nodes below (names and numbers in them are not kinds), and without a body.
+_LEAVES = {"Literal", "Column", "Selector", "Field"}
+_BARE = ("Len", "Element")
 _ELEMENTWISE = 0b1100_0000  # bits "row separable" and "length preserving"
 _LOCK = threading.Lock()
 
@@ -67,13 +70,29 @@ def function_name(body: Value) -> tuple[str, Value]:
     return name, options
 
 
+def has_python(node: Value) -> bool:
+    """Whether a Python function takes part, so that the tree can't be read back."""
+
+    def wanted(name: str, body: Value) -> bool:
+        if name == "RenameAlias":
+            return kind(field(body, "function"))[0] == "Map"
+        if name != "Function":
+            return name.startswith("Anonymous")
+        function, options = function_name(body)
+        called_back = isinstance(options, dict) and "callback" in options
+        return called_back or function == "StructExpr.MapFieldNames"
+
+    return any_node(node, wanted)
+
+
 def has_return_type(body: Value) -> bool:
     """Whether a Python function says what it returns (`return_dtype=`)."""
     data = field(body, "function")
     # A list of four, the type first; 0xC0 is "none".
     head = b"PLPYFN\x94"
-    known = isinstance(data, bytes) and data.startswith(head)
-    return known and not data.startswith(head + b"\xc0")
+    if not isinstance(data, bytes) or not data.startswith(head):
+        return False
+    return not data.startswith(head + b"\xc0")
 
 
 def is_elementwise(body: Value) -> bool:
@@ -101,13 +120,22 @@ def below(name: str, body: Value) -> list[Value]:
 
 
 def any_node(node: Value, wanted: Callable[[str, Value], bool]) -> bool:
-    """Whether `wanted(kind, body)` holds for some node below (literals' insides are not nodes)."""
+    """Whether `wanted(kind, body)` holds for the node or some node below."""
     name, body = kind(node)
-    if name and wanted(name, body):
+    is_node = isinstance(node, dict) and name[:1].isupper()
+    if (is_node or node in _BARE) and wanted(name, body):
         return True
-    if name in {"Literal", "Column"}:
+    if name in _LEAVES:
         return False
-    return any(any_node(part, wanted) for part in _parts(node))
+    if name == "Alias":
+        parts = [field(body, 0)]
+    elif name == "RenameAlias":
+        parts = [field(body, "expr")]
+    elif name == "Function":
+        parts = items(field(body, "input"))
+    else:
+        parts = list(_parts(node))
+    return any(any_node(part, wanted) for part in parts)
 
 
 def replace(node: Value, change: Callable[[str, Value], Value | None]) -> Value:
@@ -117,7 +145,7 @@ def replace(node: Value, change: Callable[[str, Value], Value | None]) -> Value:
         changed = change(name, body)
         if changed is not None:
             return changed
-    if name in {"Literal", "Column"}:
+    if name in _LEAVES:
         return node
     if isinstance(node, list):
         return [replace(part, change) for part in node]

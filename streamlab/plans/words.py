@@ -46,6 +46,13 @@ _ALIASES = {
 }
 # Functions that stand alone: pl.int_range(…).
 _FREE = {"Range", "Repeat"}
+_WHOLE = {
+    "": "…",
+    "Element": "pl.element()",
+    "Len": "pl.len()",
+    "Selector": "pl.all()",
+    "Ternary": "pl.when(…)",
+}
 _LONGEST = 70
 
 
@@ -66,7 +73,7 @@ def _words(node: Value) -> str:
     if name == "Function":
         return _function(body)
     if name == "Column":
-        return f'pl.col("{body}")'
+        return f'pl.col("{body!s}")'
     if name == "Literal":
         return _literal(body)
     if name == "BinaryExpr":
@@ -77,24 +84,27 @@ def _words(node: Value) -> str:
 
 def _method(name: str, body: Value) -> str:
     """Kinds that are written as a method of their first part."""
-    if name == "Len":
-        return "pl.len()"
-    if name == "Element":
-        return "pl.element()"
     if name == "Agg":
         return _method(*kind(body))
     if name == "AnonymousFunction":
         method = "map_elements" if is_elementwise(body) else "map_batches"
         return f"{_inner(items(field(body, 'input')), 0)}.{method}(…)"
-    if name in {"Ternary", "Selector", ""}:
-        return {"Ternary": "pl.when(…)", "Selector": "pl.all()"}.get(name, "…")
+    if name in _WHOLE:
+        return _WHOLE[name]
+    return f"{_owner(body)}.{snake(name)}({_arguments(name, body)})"
+
+
+def _owner(body: Value) -> str:
+    """What a method is called on."""
     for part in ("input", "expr", "function"):
         if isinstance(body, dict) and part in body:
-            rest = "" if len(body) == 1 or name in {"Count", "Min", "Max"} else "…"
-            return f"{_inner(body, part)}.{snake(name)}({rest})"
-    if isinstance(body, list):
-        return f"{_inner(body, 0)}.{snake(name)}()"
-    return f"{_bracketed(body)}.{snake(name)}()"
+            return _inner(body, part)
+    return _inner(body, 0) if isinstance(body, list) else _bracketed(body)
+
+
+def _arguments(name: str, body: Value) -> str:
+    has_more = isinstance(body, dict) and len(body) > 1
+    return "…" if has_more and name not in {"Count", "Min", "Max"} else ""
 
 
 def _function(body: Value) -> str:
@@ -103,7 +113,7 @@ def _function(body: Value) -> str:
     space, _, short = name.rpartition(".")
     if space.startswith("RollingExpr"):
         part = "function_by" if space.endswith("By") else "function"
-        short = f"Rolling{field(options, part)}"
+        short = f"Rolling{field(options, part)!s}"
     if name == "FillNullWithStrategy":
         short, rest = "fill_null", f'strategy="{snake(kind(options)[0])}"'
     else:

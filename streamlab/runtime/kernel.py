@@ -8,6 +8,7 @@ IPython every function here has a plain answer.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import sys
 import threading
 from collections.abc import Callable
@@ -50,27 +51,41 @@ def in_notebook() -> bool:
 
 
 def current_cell() -> Cell | None:
-    """The cell that is running on this thread, or None outside IPython."""
+    """The cell that runs now, or has just run; None outside a cell."""
     ip = shell()
     if ip is None:
         return None
     number = int(ip.execution_count)
-    parent = _parent()
-    if parent is not None:
-        metadata = parent.get("metadata") or {}
-        code = parent.get("content", {}).get("code", "")
-        name = metadata.get("cellId") or f"text:{code}"
-        return Cell(str(name), str(parent["header"]["msg_id"]), number)
     history = ip.user_ns.get("In") or [""]
-    return Cell(f"text:{history[-1]}", str(number), number)
+    if kernel() is None:
+        # Counted by the inputs: the prompt number has moved on when a cell has run.
+        return Cell(f"text:{history[-1]}", str(len(history)), number)
+    parent = _parent()
+    if parent is None:
+        return None  # a callback between cells
+    metadata = parent.get("metadata") or {}
+    code = parent.get("content", {}).get("code", "")
+    name = metadata.get("cellId") or f"text:{code}"
+    return Cell(str(name), str(parent["header"]["msg_id"]), number)
 
 
 def _parent() -> dict[str, Any] | None:
-    with suppress(Exception):  # private to ipykernel; without it the text is the id
+    with suppress(Exception):  # ipykernel may be of a make without it
         parent: dict[str, Any] = kernel().get_parent()
         if parent.get("header", {}).get("msg_id"):
             return parent
     return None
+
+
+def variable_name(thing: object) -> str:
+    """The notebook's variable that is bound to `thing`, or ""."""
+    ip = shell()
+    if ip is None:
+        return ""
+    for name, value in list(ip.user_ns.items()):
+        if value is thing and not name.startswith("_"):
+            return str(name)
+    return ""
 
 
 def after_cell(call: Callable[[bool], None]) -> None:
@@ -80,6 +95,33 @@ def after_cell(call: Callable[[bool], None]) -> None:
         ip.events.register(
             "post_run_cell", lambda result: call(bool(getattr(result, "success", True)))
         )
+
+
+def before_exit(call: Callable[[], None]) -> None:
+    """Call `call()` before the process ends, while its threads still work.
+
+    A busy kernel is killed about 2.5 s after it was asked to end, and then no exit handler
+    runs: so the request itself, which arrives on a thread of its own, calls first.
+    """
+    atexit.register(call)
+    with suppress(Exception):
+        # Private: what is registered with `atexit` runs only after executors have shut down,
+        # and clients that close through them could not.
+        threading._register_atexit(call)  # type: ignore[attr-defined]  # noqa: SLF001
+    running = kernel()
+    if running is not None:
+        asked = running.do_shutdown
+
+        def do_shutdown(restart: bool) -> Any:  # noqa: FBT001 - ipykernel's own signature
+            call()
+            return asked(restart)
+
+        running.do_shutdown = do_shutdown
+
+
+def no_exit(call: Callable[[], None]) -> None:
+    """Take `before_exit(call)` back as far as that goes; `call` must bear a second call."""
+    atexit.unregister(call)
 
 
 class Busy:

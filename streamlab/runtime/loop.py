@@ -9,14 +9,15 @@ starts with the first use, never on import, and is forgotten in a forked child.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import concurrent.futures
+import concurrent.futures.thread  # its exit hook must be there before ours
+import functools
 import logging
 import os
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from streamlab.errors import WaitTimeoutError, WrongLoopError
 from streamlab.runtime import kernel
@@ -117,14 +118,42 @@ class _Deadline:
         return self._end is not None and self._clock.running() >= self._end
 
 
+class Closer(NamedTuple):
+    """What must be closed when the process ends, and forgotten in a forked child."""
+
+    close: Callable[[], Awaitable[None]]
+    orphaned: Callable[[], None]
+
+
+class Supervised:
+    """A task on the I/O loop, as seen from any thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Not started yet."""
+        self._loop = loop
+        self.task: asyncio.Task[None] | None = None
+        self._unwanted = False
+
+    def cancel(self) -> None:
+        """Cancel it; on the I/O loop only."""
+        self._unwanted = True
+        if self.task is not None:
+            self.task.cancel()
+
+    async def ended(self, most: float) -> None:
+        """Return once it has ended, or after `most` seconds; on the I/O loop only."""
+        if self.task is not None:
+            await asyncio.wait({self.task}, timeout=most)
+
+
 class IoLoop:
     """The thread `streamlab-io`, its asyncio loop and the tasks that live there."""
 
     def __init__(self) -> None:
         """Start the thread and wait until its loop runs."""
         self.user_calls = UserCalls()
-        self._tasks: set[asyncio.Task[object]] = set()
-        self._closers: list[Callable[[], Awaitable[None]]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closers: list[Closer] = []
         self._closed = False
         self._ready = threading.Event()
         self.loop = asyncio.new_event_loop()
@@ -133,7 +162,7 @@ class IoLoop:
         )
         self._thread.start()
         self._ready.wait()
-        atexit.register(self.close)
+        kernel.before_exit(self.close)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -168,34 +197,35 @@ class IoLoop:
         *,
         name: str,
         failed: Callable[[BaseException], None],
-    ) -> concurrent.futures.Future[None]:
+    ) -> Supervised:
         """Run `work` as a supervised task; from any thread.
 
         Args:
             work: the coroutine.
             name: of the task, for logs.
-            failed: is told if it ends with an error; cancelling is not one.
-
-        Returns:
-            A future of its end; cancelling it cancels the task.
+            failed: is told, on the I/O loop, if it ends with an error; cancelling is not one.
         """
+        handle = Supervised(self.loop)
 
-        async def supervised() -> None:
-            task = asyncio.current_task()
-            if task is None:  # pragma: no cover - a coroutine always runs in a task here
+        def start() -> None:
+            if handle._unwanted:  # noqa: SLF001 - one noun in two classes
+                work.close()
                 return
-            task.set_name(name)
-            self._tasks.add(task)
-            try:
-                await work
-            except asyncio.CancelledError:
-                raise
-            except BaseException as error:  # noqa: BLE001 - handed on, never swallowed
-                failed(error)
-            finally:
-                self._tasks.discard(task)
+            handle.task = self.loop.create_task(work, name=name)
+            self._tasks.add(handle.task)
+            handle.task.add_done_callback(ended)
 
-        return asyncio.run_coroutine_threadsafe(supervised(), self.loop)
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                failed(error)
+
+        if self.here():
+            start()
+        else:
+            self.loop.call_soon_threadsafe(start)
+        return handle
 
     def call(
         self,
@@ -234,13 +264,25 @@ class IoLoop:
         future = asyncio.run_coroutine_threadsafe(work, self.loop)
         return await asyncio.wrap_future(future)
 
-    def on_close(self, closer: Callable[[], Awaitable[None]]) -> Callable[[], None]:
-        """Await `closer()` when the process ends; returns the way to take it back."""
-        self._closers.append(closer)
+    def on_close(
+        self,
+        closer: Callable[[], Awaitable[None]],
+        *,
+        orphaned: Callable[[], None] = lambda: None,
+    ) -> Callable[[], None]:
+        """Await `closer()` when the process ends; returns the way to take it back.
+
+        Args:
+            closer: closes something, on the I/O loop.
+            orphaned: called in a forked child, where neither this loop nor the connections
+                came along: must not wait for anything.
+        """
+        entry = Closer(closer, orphaned)
+        self._closers.append(entry)
 
         def undo() -> None:
-            if closer in self._closers:
-                self._closers.remove(closer)
+            if entry in self._closers:
+                self._closers.remove(entry)
 
         return undo
 
@@ -249,7 +291,7 @@ class IoLoop:
         if not self.running:
             return
         self._closed = True
-        atexit.unregister(self.close)
+        kernel.no_exit(self.close)
         ending = asyncio.run_coroutine_threadsafe(self._wind_up(), self.loop)
         try:
             ending.result(CLOSE_SECONDS)
@@ -258,9 +300,17 @@ class IoLoop:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(0.5)
 
+    def orphaned(self) -> None:
+        """In a forked child: nothing here runs any more; closes nothing of the parent's."""
+        self._closed = True
+        kernel.no_exit(self.close)
+        for each in self._closers:
+            each.orphaned()
+        self._closers.clear()
+
     async def _wind_up(self) -> None:
         closers, self._closers = self._closers, []
-        ends = [asyncio.create_task(_closed(closer)) for closer in closers]
+        ends = [asyncio.create_task(_closed(each.close)) for each in closers]
         if ends:
             await asyncio.wait(ends, timeout=CLOSE_SECONDS * 0.75)
         # The loop must not stop before the cancelled tasks' `finally` clauses have run.
@@ -293,10 +343,8 @@ def io() -> IoLoop:
     """The process's I/O loop, started on first use."""
     with _starting:
         if not _process_loop or not _process_loop[0].running:
-            first = not _process_loop
             _process_loop[:] = [IoLoop()]
-            if first:
-                os.register_at_fork(after_in_child=_forget)
+            _watch_forks()
         return _process_loop[0]
 
 
@@ -305,9 +353,15 @@ def started() -> bool:
     return bool(_process_loop) and _process_loop[0].running
 
 
+@functools.cache
+def _watch_forks() -> None:
+    os.register_at_fork(after_in_child=_forget)
+
+
 def _forget() -> None:
     """In a forked child: the thread did not come along, so neither do its streams."""
+    global _starting  # noqa: PLW0603 - another thread may have held it while forking
+    _starting = threading.Lock()
     for loop in _process_loop:
-        loop._closed = True  # noqa: SLF001
-        atexit.unregister(loop.close)
+        loop.orphaned()
     _process_loop.clear()

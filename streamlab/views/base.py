@@ -10,7 +10,17 @@ import hashlib
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
-from typing import Protocol
+from typing import Any, Protocol
+
+
+def leave_pages(widget: Any) -> None:
+    """Tell pages that a widget will say no more; what follows they do not hear.
+
+    A page that hears of a closed model takes its picture away. It shall keep the last one.
+    """
+    if widget.comm is not None:
+        widget.send({"t": "over"})
+        widget.comm.publish_msg = lambda *_args, **_kwargs: None
 
 
 class Post(Protocol):

@@ -22,7 +22,7 @@ import traitlets
 from streamlab.clocks import SYSTEM, Clock
 from streamlab.errors import MissingExtraError, UsageError
 from streamlab.observed import Observed
-from streamlab.views.base import Post, library_version, script
+from streamlab.views.base import Post, leave_pages, library_version, script
 from streamlab.views.caption import Picture, caption
 from streamlab.views.encode import encode
 from streamlab.views.feed import Feed
@@ -34,6 +34,7 @@ from streamlab.views.window import Delta
 log = logging.getLogger("streamlab")
 WAITING = "○ waiting for the first record"
 FRAMES_PER_SECOND = 15.0
+PAPER_SCALE = 1.5  # of the picture that is saved in a notebook: about 100 kB
 
 
 class RollingChart(anywidget.AnyWidget):
@@ -85,11 +86,14 @@ class RollingChart(anywidget.AnyWidget):
 
     def close(self) -> None:
         """Leave the frames and end the model; the page keeps the last picture."""
+        if self._pump.closed:
+            return
         self._pump.close()
         for feed in self._feeds:
             feed.close()
         self._stop_waiting()
         self.on_msg(self._on_message, remove=True)
+        leave_pages(self)
         super().close()
 
     def to_png(self, path: str | Path | None = None, *, scale: float = 2.0) -> bytes:
@@ -128,7 +132,7 @@ class RollingChart(anywidget.AnyWidget):
         data["text/plain"] = repr(self)
         if any(frame.snapshot().df.height for frame in self._frames):
             try:
-                data["image/png"] = self.to_png()
+                data["image/png"] = self.to_png(scale=PAPER_SCALE)
             except MissingExtraError:
                 pass  # the picture is for readers without a kernel, and an extra
             except Exception:

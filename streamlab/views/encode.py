@@ -161,7 +161,9 @@ def _numbers(series: pl.Series, dt: str) -> tuple[Column, list[bytes]]:
 
 
 def _too_big(series: pl.Series) -> tuple[list[int], list[str]]:
-    beyond = (series > SAFE) | (series < -SAFE)
+    beyond = series > SAFE
+    if series.dtype.is_signed_integer():
+        beyond |= series < -SAFE
     where = beyond.fill_null(value=False).arg_true()
     return where.to_list(), [str(value) for value in series.gather(where).to_list()]
 

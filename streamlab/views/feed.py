@@ -55,12 +55,14 @@ class Feed:
 
     def gather(self) -> None:
         """Take in what has changed since the last call."""
-        if self._stale or self.window.lost:
+        if self._stale:
             self._look()
         elif self._rest is not None:
             self._take_slice(self._rest)
-        else:
+        if self._rest is None:
             self._follow()
+        if self.window.lost:
+            self._look()
 
     def _look(self) -> None:
         # Cleared first: what is queued from here on is either in the snapshot or newer.

@@ -51,10 +51,15 @@ class Pump:
         self._send, self._draw, self._heard, self._gather = send, draw, heard, gather
         self._pause = 1.0 / per_second
         self._turned = -1.0
-        self._lock = threading.Lock()  # guards `_planned` alone
-        self._planned = False
+        self._lock = threading.Lock()  # guards `_due` alone
+        self._due: float | None = None  # running time of the next turn
         self._fresh: dict[str, None] = {}
         self._closed = threading.Event()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed.is_set()
 
     @property
     def watched(self) -> bool:
@@ -66,11 +71,12 @@ class Pump:
         return self.pages.count > len(fresh)
 
     def kick(self, delay: float = 0.0) -> None:
-        """Let there be a turn soon; from any thread."""
+        """Let there be a turn soon, or no later than after `delay`; from any thread."""
+        due = self._clock.running() + delay
         with self._lock:
-            if self._planned or self._closed.is_set():
+            if self._closed.is_set() or (self._due is not None and self._due <= due):
                 return
-            self._planned = True
+            self._due = due
         self._post.post(self._turn, delay)
 
     def hear(self, message: Mapping[str, Any]) -> None:
@@ -107,7 +113,7 @@ class Pump:
 
     def _turn(self) -> None:
         with self._lock:
-            self._planned = False
+            self._due = None
         if self._closed.is_set() or not self.pages:
             return
         try:

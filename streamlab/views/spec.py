@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import altair as alt
+import narwhals.stable.v1 as nw
 import polars as pl
 
 from streamlab.observed import Observed
@@ -138,11 +139,16 @@ def _to_dict(chart: Any, frames: Sequence[Observed]) -> Spec:
     # altair hashes data by content, and two empty frames are alike: each stand-in is known by
     # being the same object, not by what it holds.
     empty = {id(frame): pl.DataFrame(schema=frame.schema or {}) for frame in frames}
-    names = {id(empty[id(frame)]): f"live_{at}" for at, frame in enumerate(frames)}
+    names: dict[int, str] = {}
+    for at, frame in enumerate(frames):
+        # A lookup hands over the frame itself, everything else what stands in for it.
+        names[id(frame)] = names[id(empty[id(frame)])] = f"live_{at}"
 
     def name_live(data: Any) -> Any:
         name = names.get(id(data))
-        return alt.to_values(data) if name is None else {"name": name}
+        if name is not None:
+            return {"name": name}
+        return alt.to_values(nw.from_native(data, eager_only=True, pass_through=True))
 
     with _compiling, standing_in(empty):
         alt.data_transformers.register("streamlab", name_live)

@@ -16,7 +16,7 @@ import traitlets
 
 from streamlab.clocks import SYSTEM, Clock
 from streamlab.observed import Observed
-from streamlab.views.base import Post, script
+from streamlab.views.base import Post, leave_pages, script
 from streamlab.views.failure import failure_text
 from streamlab.views.pump import Content, Message, Pump
 from streamlab.views.rows import newest, table_html, table_text
@@ -67,9 +67,12 @@ class LiveTable(anywidget.AnyWidget):
 
     def close(self) -> None:
         """Leave the frame and end the model."""
+        if self._pump.closed:
+            return
         self._pump.close()
         self._leave()
         self.on_msg(self._on_message, remove=True)
+        leave_pages(self)
         super().close()
 
     def __repr__(self) -> str:

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -10,25 +9,21 @@ import pytest
 import streamlab
 from streamlab import uri
 from streamlab.backends import file, file_index, ss
-from streamlab.backends.base import Connection, Consumer
 from streamlab.backends.ss_encoder import Encoder
 from streamlab.errors import (
     BrokerError,
     ConnectError,
-    DamagedFileError,
     PositionError,
     TopicNotFoundError,
     UrlError,
     UsageError,
 )
 from streamlab.records import AtOffsets, AtTime, Earliest, Latest, Newest, Partition
+from tests.backends.file_lab import FileLab, connect
 from tests.contracts.backend import BackendContract
 from tests.contracts.lab import (
-    NONE,
     T0,
-    Abilities,
     Row,
-    collect,
     drain,
     fresh,
     rows_of,
@@ -36,78 +31,6 @@ from tests.contracts.lab import (
 )
 
 SAMPLE = Path(streamlab.__file__).parent / "data" / "trades.ss"
-
-
-class FileLab:
-    """Fills a file of its own through the encoder; small beacons, so that many are crossed."""
-
-    can = Abilities(
-        empty=False,
-        trims=False,
-        counts_lost=False,
-        sends=False,
-        tombstones=False,
-        keys=False,
-        headers=False,
-    )
-
-    def __init__(self, folder: Path, *, interval: int = 700) -> None:
-        self.path = folder / "lab.ss"
-        self.encoder = Encoder("lab.ss", T0, interval)
-        self.path.write_bytes(self.encoder.header)
-        self.sequences: dict[Partition, int] = {}
-        self.connection: Connection = connect(f"file://{folder}/lab.ss")
-
-    async def fill(
-        self,
-        topic: str,
-        rows: Mapping[int, Sequence[Row]],
-        deleted: Mapping[int, Collection[int]] = NONE,
-    ) -> None:
-        out = b""
-        for number, part in rows.items():
-            first = self.sequences.get(Partition(topic, number), 1)
-            self.sequences[Partition(topic, number)] = first + len(part)
-            for place, row in enumerate(part):
-                if place not in deleted.get(number, ()):
-                    out += self.encoder.message(
-                        topic, number, first + place, row.ms, row.value or b""
-                    )
-        self.append(out)
-
-    def append(self, data: bytes) -> None:
-        with self.path.open("ab") as there:
-            there.write(data)
-
-    def let_rest(self) -> None:
-        """As if nobody had written for an hour."""
-        os.utime(self.path, (1_700_000_000, 1_700_000_000))
-
-    async def trim(self, topic: str, partition: int, *, keep: int) -> None:
-        raise NotImplementedError("a file forgets nothing")
-
-    async def reading(self, topic: str, *, bounded: bool) -> Consumer:
-        start = await self.connection.resolve(topic, Earliest())
-        stop = await self.connection.resolve(topic, Latest()) if bounded else None
-        return await self.connection.consumer(start, stop)
-
-
-def connect(text: str) -> Connection:
-    return file.connect(uri.parse(text), {})
-
-
-async def values_until_damage(
-    consumer: Consumer,
-) -> tuple[list[bytes | None], DamagedFileError]:
-    """What is delivered before the error, and the error."""
-    got: list[bytes | None] = []
-    for _ in range(100):
-        try:
-            blocks = await consumer.receive(7, 5.0)
-        except DamagedFileError as error:
-            return got, error
-        got += [value for block in blocks for value in block.values]
-    raise AssertionError("no error")
 
 
 @pytest.fixture
@@ -317,82 +240,6 @@ async def test_a_reading_that_is_cancelled_loses_nothing(lab: FileLab) -> None:
         await task
 
     assert len((await drain(consumer))[Partition("t", 0)]) == 5
-
-
-# ---- damage ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("bounded", [True, False])
-async def test_all_that_is_good_comes_before_the_damage(
-    lab: FileLab, *, bounded: bool
-) -> None:
-    await lab.fill("t", {0: some(40)})
-    at = lab.path.stat().st_size
-    await lab.fill("t", {0: [Row(b"broken", T0)]})
-    data = bytearray(lab.path.read_bytes())
-    data[data.index(b"broken")] ^= 1
-    lab.path.write_bytes(data)
-
-    consumer = await lab.reading("t", bounded=bounded)
-    got, error = await values_until_damage(consumer)
-
-    assert got == [row.value for row in some(40)]
-    assert error.byte == at
-    assert f"is damaged at byte {at}: the checksum of a record is wrong" in str(error)
-    assert not consumer.ended
-
-
-async def test_a_reading_that_ends_before_the_damage_does_not_mind(
-    lab: FileLab,
-) -> None:
-    await lab.fill("t", {0: some(10)})
-    lab.append(b"\x01tgarbage")
-    lab.let_rest()
-    start = await lab.connection.resolve("t", Earliest())
-    stop = await lab.connection.resolve("t", AtOffsets({0: 6}))
-
-    seen = await drain(await lab.connection.consumer(start, stop))
-
-    assert len(seen[Partition("t", 0)]) == 5
-
-
-async def test_a_cut_file_is_read_to_the_cut_and_then_named(lab: FileLab) -> None:
-    await lab.fill("t", {0: some(10)})
-    at = lab.path.stat().st_size
-    lab.append(lab.encoder.message("t", 0, 11, T0, b"cut off")[:-5])
-    lab.let_rest()
-
-    got, error = await values_until_damage(await lab.reading("t", bounded=True))
-
-    assert len(got) == 10
-    assert error.byte == at
-    assert "it ends in the middle of a record" in str(error)
-
-
-async def test_half_a_record_just_being_written_is_no_cut(lab: FileLab) -> None:
-    await lab.fill("t", {0: some(2)})
-    message = lab.encoder.message("t", 0, 3, T0, b"x")
-    lab.append(message[:9])
-    consumer = await lab.reading("t", bounded=True)
-    seen = collect(await consumer.receive(10, 5), {})
-    assert not consumer.ended
-
-    lab.append(message[9:])
-    lab.let_rest()
-    await drain(consumer)
-
-    assert rows_of(seen) == {0: [b"0:0", b"0:1"]}
-    assert consumer.ended
-
-
-async def test_what_is_no_recording_is_said_to_be_none(tmp_path: Path) -> None:
-    path = tmp_path / "x.ss"
-    path.write_bytes(b"time,price\n" * 20)
-
-    with pytest.raises(
-        DamagedFileError, match="is not a SeaStreamer file: it begins with"
-    ):
-        await connect(f"file://{path}/t").topics()
 
 
 # ---- what is not there ------------------------------------------------------------

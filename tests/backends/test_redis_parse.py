@@ -104,7 +104,9 @@ def test_plain_entries_take_the_fast_road_whatever_they_hold(
 ) -> None:
     fast, slow = both(answer({b"trades": rows}), [b"trades"])
 
-    tame = all(b"\r\n*2\r\n$" not in v and len(v) < 8000 for _, v in rows)
+    # Only what looks like the seam between two entries, or is long, is left to hiredis.
+    seam = b"\r\n*2\r\n$"
+    tame = all(seam not in b"\r\n%b\r\n*2\r\n" % v and len(v) < 8000 for _, v in rows)
     assert fast == slow if tame else fast in (None, slow)
     assert not tame or [*fast[0].values] == [value for _, value in rows]
 

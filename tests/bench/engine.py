@@ -36,7 +36,7 @@ def rows(times: np.ndarray, symbols: np.ndarray, seq: int) -> pl.DataFrame:
             "__stamp": times.astype(np.int64) // 1000,
             "__seq": np.arange(seq, seq + n),
         }
-    ).cast(dict(HIDDEN_SCHEMA))
+    ).with_columns(pl.col(name).cast(dtype) for name, dtype in HIDDEN_SCHEMA.items())
 
 
 def window(

@@ -93,12 +93,13 @@ class BackendContract(FactsContract):
         latest = await lab.connection.resolve(topic, Latest())
         consumer = await lab.connection.consumer(latest)
 
-        waiting = asyncio.create_task(drain(consumer, 3))
+        waiting = asyncio.create_task(consumer.receive(10, 50))
         await asyncio.sleep(0)
-        await lab.fill(topic, {0: some(3, ms=T0 + 1000)})
-        seen = await waiting
+        await lab.fill(topic, {0: some(1, ms=T0 + 1000)})
+        async with asyncio.timeout(20):
+            blocks = await waiting
 
-        assert rows_of(seen) == {0: [b"0:0", b"0:1", b"0:2"]}
+        assert rows_of(collect(blocks, {})) == {0: [b"0:0"]}
         await consumer.aclose()
 
     async def test_no_batch_holds_more_than_it_may(self, lab: Lab) -> None:
@@ -220,9 +221,12 @@ class BackendContract(FactsContract):
         await lab.fill(topic, *data.draw(contents(lab.can)))
         held = await everything(lab, topic)
         end = await lab.connection.resolve(topic, Latest())
-        ms = T0 + data.draw(st.integers(-10, 90), label="ms")
-        count = data.draw(st.integers(1, 30), label="count")
         every: list[Seen | None] = [r for p in held for r in held[p]]
+        times = sorted({r.ms for p in held for r in held[p]}) or [T0]
+        ms = data.draw(st.sampled_from(times)) + data.draw(
+            st.integers(-1, 1), label="ms"
+        )
+        count = data.draw(st.integers(1, 30), label="count")
         chosen = data.draw(st.sampled_from(every or [None]), label="chosen")
 
         at_time = await lab.connection.resolve(topic, AtTime(ms))

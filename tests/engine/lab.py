@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -60,7 +60,7 @@ def table(
             "__seq": [numbers[:at].count(part) for at, part in enumerate(numbers)],
         },
         schema=dict.fromkeys(HIDDEN_SCHEMA, pl.Int64),
-    ).cast(dict(HIDDEN_SCHEMA))
+    ).cast(HIDDEN_SCHEMA)
     return pl.concat([pl.DataFrame(columns), hidden], how="horizontal")
 
 
@@ -81,13 +81,13 @@ class Lab:
     ) -> None:
         self.node = node
         self.graph = Graph(Source("lab"))
+        plans: dict[str, Node] = {
+            "window": node,
+            "closed": Closed(node),
+            "late": Late(node),
+        }
         self.handles = {
-            name: self.graph.add(each, seed, **given)
-            for name, each in {
-                "window": node,
-                "closed": Closed(node),
-                "late": Late(node),
-            }.items()
+            name: self.graph.add(each, seed, **given) for name, each in plans.items()
         }
         self.all: dict[str, list[Outcome]] = {name: [] for name in self.handles}
         self.key = (KEY, *node.by)
@@ -141,8 +141,18 @@ def batch_answer(
     return ordered.group_by(KEY, *by).agg(*aggs).sort(KEY, *by)
 
 
-def assert_same(live: pl.DataFrame, batch: pl.DataFrame, scale: float) -> None:
-    """Same schema, text and whole numbers exact, floats within 1e-9 of `scale`."""
+def assert_same(
+    live: pl.DataFrame,
+    batch: pl.DataFrame,
+    scale: Callable[[str], float] = lambda _: 0.0,
+) -> None:
+    """Same schema, text and whole numbers exact, floats within 1e-9 of `scale`, or of themselves.
+
+    Args:
+        live: the engine's rows.
+        batch: what they must be; its columns are looked at.
+        scale: of a column, Σ|x| of what went into it.
+    """
     live = live.select(batch.columns)
     assert live.schema == batch.schema
     assert live.height == batch.height
@@ -155,4 +165,5 @@ def assert_same(live: pl.DataFrame, batch: pl.DataFrame, scale: float) -> None:
             if one is None or other is None or one != one or other != other:  # noqa: PLR0124
                 assert repr(one) == repr(other), name
             else:
-                assert one == other or abs(one - other) <= 1e-9 * scale, name
+                allowed = 1e-9 * max(scale(name), abs(other))
+                assert one == other or abs(one - other) <= allowed, name

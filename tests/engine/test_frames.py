@@ -97,21 +97,47 @@ def test_select_and_unnest_keep_the_order_of_rows():
     assert outcome.change.added.select("a", "b").rows() == [(1, "x"), (2, None)]
 
 
-@settings(deadline=None, max_examples=50)
+@pytest.mark.slow
+@settings(deadline=None, max_examples=40)
 @given(
-    values=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=12),
-    lengths=st.lists(st.integers(0, 4), max_size=6),
+    cents=st.lists(st.integers(0, 10_000), min_size=20, max_size=40),
+    lengths=st.lists(st.integers(1, 3), min_size=40, max_size=40),
 )
-def test_row_wise_values_do_not_hang_on_the_cut_by_a_single_bit(values, lengths):
-    node = WithColumns(
-        SOURCE, ((x / 3).alias("third"), (x / 0.1).floor().alias("tenths"))
+def test_values_in_small_batches_are_those_in_large_ones_to_the_bit(
+    cents: list[int], lengths: list[int]
+):
+    # By constants, which polars computes otherwise for a lone value than for many.
+    apart = (
+        (x / 3).alias("third"),
+        (x // 0.1).alias("tenths"),
+        (x % 0.1).alias("rest"),
     )
-    rows = table([1.0] * len(values), x=values)
+    rows = table([1.0] * len(cents), x=[each / 100 for each in cents])
+    whole = pl.concat([rows] * 2, rechunk=True).with_columns(apart).head(rows.height)
 
-    whole = ran(node, rows)[0].change.added
-    pieces = [outcome.change.added for outcome in ran(node, *cut(rows, lengths))]
+    pieces = [
+        o.change.added for o in ran(WithColumns(SOURCE, apart), *cut(rows, lengths))
+    ]
+    counted = window(SOURCE, [(x // 0.1).sum().alias("tenths")], by=("x",))
+    windows = [outcome.change.added for outcome in ran(counted, *cut(rows, lengths))]
 
-    assert pl.concat(pieces).equals(whole)
+    assert pl.concat(pieces).select(whole.columns).equals(whole)
+    expected = whole.group_by("x").agg(pl.col("tenths").sum()).sort("x")
+    got = pl.concat(windows).unique("x", keep="last", maintain_order=True)
+    assert got.select("x", "tenths").sort("x").equals(expected)
+
+
+def test_a_row_that_alone_passes_a_filter_is_computed_as_one_of_many():
+    cents = [each / 100 for each in range(1, 2_000, 7)]
+    apart = ((x // 0.1).alias("tenths"), (x / 3).alias("third"))
+    many = table([1.0] * len(cents), x=cents)
+    whole = many.with_columns(apart)
+
+    for at in (4, 9, 13, 32, 142, 200):
+        node = WithColumns(Filter(SOURCE, (x == cents[at],)), apart)
+        (outcome,) = ran(node, many)
+        assert outcome.counts == (len(cents), 1, len(cents) - 1, 0, 0, 0)
+        assert outcome.change.added.select(whole.columns).equals(whole.slice(at, 1))
 
 
 def test_rows_of_a_window_that_stop_passing_a_filter_are_removed_once():
@@ -288,6 +314,6 @@ def test_a_seed_without_rows_tells_the_columns():
 
 
 @pytest.mark.parametrize("node", [Errors(SOURCE), Recompute(SOURCE, lambda lf: lf)])
-def test_what_is_not_run_batch_by_batch_is_refused(node):
+def test_what_is_not_run_batch_by_batch_is_refused(node: Node):
     with pytest.raises(TypeError, match="does not run batch by batch"):
         Graph(SOURCE).add(node, None)

@@ -40,7 +40,7 @@ def place(
     ],
     ids=lambda column: str(column.dtype),
 )
-def test_keys_of_any_type_are_found_again_and_come_back_as_they_were(column):
+def test_keys_of_any_type_are_found_again_and_come_back_as_they_were(column: pl.Series):
     keys = column.alias("key").to_frame()
     slots = Slots([column.dtype])
 
@@ -67,7 +67,9 @@ def test_keys_of_any_type_are_found_again_and_come_back_as_they_were(column):
         max_size=8,
     )
 )
-def test_slots_are_a_dictionary_that_forgets_windows(steps):
+def test_slots_are_a_dictionary_that_forgets_windows(
+    steps: list[tuple[list[tuple[int, int]], int, int]],
+):
     slots = Slots([pl.Int64()])
     model: dict[tuple[int, int], int] = {}
 

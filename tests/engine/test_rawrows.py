@@ -27,7 +27,9 @@ def block(numbers: list[int]) -> pl.DataFrame:
         max_size=14,
     )
 )
-def test_rows_come_back_by_window_in_order_of_arrival(steps):
+def test_rows_come_back_by_window_in_order_of_arrival(
+    steps: list[tuple[list[int], set[int]]],
+):
     raw = RawRows()
     model: dict[int, list[int]] = {}
     number = 0
@@ -65,9 +67,12 @@ def test_a_lingering_row_does_not_keep_its_whole_batch():
 
 
 def test_a_slice_with_buffers_of_its_own_lets_go_of_the_batch():
-    rows = block(list(range(10_000)))
+    rows = block(list(range(10_000))).with_columns(
+        pl.concat_list("text").alias("list"), pl.struct("text").alias("struct")
+    )
 
     own, held = own_buffers(rows.slice(5, 3))
 
     assert own.equals(rows.slice(5, 3))
+    assert own.schema == rows.schema
     assert held < 5_000

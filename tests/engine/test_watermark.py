@@ -45,12 +45,15 @@ def advanced(
     times = np.array([time for time, _, _ in rows], np.int64)
     parts = np.array([part for _, part, _ in rows], np.int32)
     good = np.array([each for _, _, each in rows], np.bool_)
-    return mark.advance(times, parts, good, frozenset(holding)).tolist()
+    marks: list[int] = mark.advance(times, parts, good, frozenset(holding)).tolist()
+    return marks
 
 
 @settings(deadline=None, max_examples=300)
 @given(batches=batches)
-def test_it_is_what_the_words_say_row_by_row(batches):
+def test_it_is_what_the_words_say_row_by_row(
+    batches: list[tuple[list[tuple[int, int, bool]], set[int]]],
+):
     fast, slow = Watermark(), Slow()
 
     for rows, holding in batches:

@@ -26,11 +26,9 @@ class NotARow(Exception):
 def row(payload: bytes | None, schema: pl.Schema) -> object:
     """The record's row as a tuple, or `REJECTED`."""
     try:
-        if payload is None:
-            raise NotARow
-        found = document(payload)
-        if not isinstance(found, Fields):
-            raise NotARow
+        demand(payload is not None)
+        found = document(payload or b"")
+        demand(isinstance(found, Fields))
         return tuple(value(first(found, name), dtype) for name, dtype in schema.items())
     except NotARow:
         return REJECTED
@@ -54,24 +52,25 @@ def value(found: Any, dtype: Any) -> Any:
     if found is None:
         return None
     if dtype == pl.String:
-        return found if isinstance(found, str) else as_text(found, top=True)
+        return found if isinstance(found, str) else as_text(found)
     if dtype == pl.Struct:
         demand(isinstance(found, Fields))
         return {f.name: value(first(found, f.name), f.dtype) for f in dtype.fields}
     if dtype == pl.List:
         demand(isinstance(found, list) and not isinstance(found, Fields))
         return [value(item, dtype.inner) for item in found]
-    if dtype == pl.Boolean:
-        demand(isinstance(found, bool))
-        return found
-    demand(isinstance(found, (int, float)) and not isinstance(found, bool))
-    if dtype == pl.Float64:
-        return float(found)
-    demand(isinstance(found, int) and -(2**63) <= found < 2**63)
-    return found
+    return scalar(found, dtype)
 
 
-def as_text(found: Any, *, top: bool = False) -> str:
+def scalar(found: Any, dtype: Any) -> Any:
+    kinds = {pl.Boolean: (bool,), pl.Float64: (int, float), pl.Int64: (int,)}
+    (allowed,) = (types for each, types in kinds.items() if dtype == each)
+    demand(type(found) in allowed)
+    demand(dtype != pl.Int64 or -(2**63) <= found < 2**63)
+    return float(found) if dtype == pl.Float64 else found
+
+
+def as_text(found: Any) -> str:
     if isinstance(found, Fields):
         inside = ", ".join(f"{as_text(key)}: {as_text(item)}" for key, item in found)
         return "{" + inside + "}"

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from streamlab.errors import EncodeError
 from streamlab.formats.json import make
 
-MOMENTS = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30))
+# Without a zone on purpose; a day from the calendar's ends, for zones move them.
+FIRST, LAST = datetime.min + timedelta(days=1), datetime.max - timedelta(days=1)  # noqa: DTZ901
+MOMENTS = st.datetimes(FIRST, LAST)
 LEAVES: dict[pl.DataType, st.SearchStrategy[object]] = {
     pl.Int64(): st.integers(-(2**63), 2**63 - 1),
     pl.Int8(): st.integers(-128, 127),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -17,12 +19,18 @@ RAW = pl.Schema({"value": pl.Binary()})
 
 
 class TestText(FormatContract):
-    good = (b"a line", "zwei Zeilen\nund ä".encode(), b"", b"\x00", b'{"a":1}')
-    bad = (None, b"\xff", b"good then \xc3")
+    good: Sequence[bytes] = (
+        b"a line",
+        "zwei Zeilen\nund ä".encode(),
+        b"",
+        b"\x00",
+        b'{"a":1}',
+    )
+    bad: Sequence[bytes | None] = (None, b"\xff", b"good then \xc3")
     schema = TEXT
 
     @pytest.fixture
-    def format(self) -> Format:
+    def codec(self) -> Format:
         return text.make()
 
     @given(st.lists(st.text()))
@@ -34,40 +42,40 @@ class TestText(FormatContract):
 
         assert again.frame.equals(frame)
 
-    def test_the_reason_names_the_byte(self, format: Format) -> None:
+    def test_the_reason_names_the_byte(self, codec: Format) -> None:
         reasons = [
-            each.reason for each in format.decode([b"ab\xff", None], TEXT).rejected
+            each.reason for each in codec.decode([b"ab\xff", None], TEXT).rejected
         ]
 
         assert reasons == ["not UTF-8: byte 0xff at 2", "empty payload (tombstone)"]
 
     def test_another_name_for_the_column_is_the_users_choice(
-        self, format: Format
+        self, codec: Format
     ) -> None:
         schema = pl.Schema({"line": pl.String()})
 
-        assert format.decode([b"x"], schema).frame.to_dict(as_series=False) == {
+        assert codec.decode([b"x"], schema).frame.to_dict(as_series=False) == {
             "line": ["x"]
         }
 
-    def test_a_schema_of_other_columns_is_refused(self, format: Format) -> None:
+    def test_a_schema_of_other_columns_is_refused(self, codec: Format) -> None:
         with pytest.raises(UsageError, match="one column of type String"):
-            format.decode([], pl.Schema({"a": pl.Int64()}))
+            codec.decode([], pl.Schema({"a": pl.Int64()}))
 
-    def test_rows_it_can_not_write_are_refused(self, format: Format) -> None:
+    def test_rows_it_can_not_write_are_refused(self, codec: Format) -> None:
         with pytest.raises(EncodeError, match=r"a \(Int64\)"):
-            format.encode(pl.DataFrame({"a": [1]}))
+            codec.encode(pl.DataFrame({"a": [1]}))
         with pytest.raises(EncodeError, match="null"):
-            format.encode(pl.DataFrame({"a": ["x", None]}))
+            codec.encode(pl.DataFrame({"a": ["x", None]}))
 
 
 class TestRaw(FormatContract):
-    good = (b"\x00\xff", b"", b"text")
-    bad = (None,)
+    good: Sequence[bytes] = (b"\x00\xff", b"", b"text")
+    bad: Sequence[bytes | None] = (None,)
     schema = RAW
 
     @pytest.fixture
-    def format(self) -> Format:
+    def codec(self) -> Format:
         return raw.make()
 
     @given(st.lists(st.binary()))

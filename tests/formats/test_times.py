@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import polars as pl
@@ -15,7 +16,7 @@ NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 SECOND = 1_795_348_800
 
 
-def times(values: list[object], dtype: pl.DataType | None = None) -> list[object]:
+def times(values: Sequence[object], dtype: pl.DataType | None = None) -> list[object]:
     found = to_utc(pl.Series("t", values, dtype=dtype, strict=False))
     assert found.name == "t"
     assert found.dtype == pl.Datetime("us", "UTC")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
@@ -15,6 +16,7 @@ span, clock, money, raw = (pl.col(name) for name in ("span", "clock", "money", "
 ls, lw, lb, ar, ab, st = (pl.col(name) for name in ("ls", "lw", "lb", "ar", "ab", "st"))
 
 WORDS = ["a", "b,c", "Ünï", "42", " 7 ", "x1y2", "", "0x1f", "aa bb", "-3", "{}", "e\n"]
+YES_NO = (True, False)
 SCHEMA = pl.Schema(
     {
         "i": pl.Int64(),
@@ -61,7 +63,7 @@ def odd_frame(rows: int = 60, seed: int = 7) -> pl.DataFrame:
             "j": rng.randint(1, 9),
             "f": some(rng.uniform(-9, 9), float("nan"), float("inf"), -0.0, 1e300),
             "g": rng.uniform(0.1, 0.9),
-            "b": some(True, False),
+            "b": some(*YES_NO),
             "c": rng.random() < 0.5,
             "s": some(*WORDS),
             "text": rng.choice(["2026-01-02 03:04:05", "2025-12-31 23:59:59"]),
@@ -83,8 +85,15 @@ def odd_frame(rows: int = 60, seed: int = 7) -> pl.DataFrame:
     return pl.DataFrame([row() for _ in range(rows)], schema=SCHEMA)
 
 
-def add_one(value: int) -> int:
-    return value + 1
+def digits(value: int) -> int:
+    return len(str(value))
+
+
+def cuts_by_breaks() -> list[pl.Expr]:
+    with warnings.catch_warnings():
+        # Still there, if only until polars removes it.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return [f.cut([-1.0, 1.0]), f.cut([0.0], labels=["low", "high"])]
 
 
 PLAIN = [
@@ -126,7 +135,7 @@ PLAIN = [
     cs.numeric() * 2,
     pl.col("i", "j") + 1,
     pl.col("^[ij]$"),
-    j.map_elements(add_one, return_dtype=pl.Int64),
+    j.map_elements(digits, return_dtype=pl.Int64),
     j + pl.lit(pl.Series([3])),
     pl.lit(float("nan")) + f,
     pl.struct(pl.col("i", "j")).struct.with_fields(pl.field("i") + 1),
@@ -140,7 +149,7 @@ PLAIN = [
 
 FUNCTIONS = [
     i.is_in([1, 2, None]),
-    i.is_in(pl.Series([1, 2, 3])),
+    i.is_in(pl.Series([1, 2, 3]).implode()),
     i.is_in(ls),
     i.is_between(-2, j),
     i.is_null(),
@@ -191,8 +200,9 @@ FUNCTIONS = [
     i.replace({1: 2, None: 9}),
     j.replace_strict({1: "a", 2: "b"}, default=None),
     j.replace_strict([1, 2], [5, 6], default=i),
-    f.cut([-1.0, 1.0]),
-    f.cut([0.0], labels=["low", "high"]),
+    *cuts_by_breaks(),
+    f.bin_intervals([-1.0, 1.0], labels=["low", "mid", "high"]),
+    f.bin_intervals([0.0], labels=False, right_closed=True),
     i.hash(3),
     pl.struct(i, s),
     pl.concat_str(s, text, separator="|", ignore_nulls=True),
@@ -272,7 +282,7 @@ TEXTS = [
     text.str.to_time("%Y-%m-%d %H:%M:%S"),
     text.str.strptime(pl.Datetime("ms"), "%Y-%m-%d %H:%M:%S"),
     pl.lit('{"a": 1}').str.json_decode(pl.Struct({"a": pl.Int64})).struct["a"] + j,
-    pl.format('{"a": {}}', j).str.json_path_match("$.a"),
+    pl.concat_str(pl.lit('{"a": '), j, pl.lit("}")).str.json_path_match("$.a"),
     s.str.encode("hex"),
     s.str.encode("base64"),
     s.str.encode("hex").str.decode("hex"),
@@ -370,7 +380,6 @@ NESTED = [
     ls.list.reverse(),
     ls.list.unique(maintain_order=True),
     ls.list.n_unique(),
-    ls.list.diff(),
     ls.list.shift(1),
     ls.list.drop_nulls(),
     ls.list.contains(1),
@@ -379,7 +388,17 @@ NESTED = [
     lw.list.join("-"),
     lb.list.any(),
     lb.list.all(),
-    ls.list.to_array(2) if hasattr(pl.Expr, "never") else ls.list.head(3),
+    ls.list.sort().list.median(),
+    ls.list.eval(pl.element().cum_sum() + pl.element().cum_count()),
+    ls.list.eval(pl.element().cum_max() - pl.element().cum_min()),
+    ls.list.eval(pl.element().quantile(0.3)),
+    ls.list.agg(pl.element().null_count()),
+    ls.list.eval(pl.element().drop_nulls().sort_by(-pl.element().drop_nulls())),
+    ls.list.eval(pl.element().filter(pl.element() > 0).sum()),
+    ls.cast(pl.List(pl.Float64)).list.eval(pl.element().drop_nans()),
+    ls.list.agg(pl.element().arg_min() + pl.element().arg_max()),
+    ls.list.eval(pl.element().slice(0, 1)),
+    ls.list.eval(pl.element().shift(1) - pl.element().diff()),
     ls.list.to_struct(fields=["x", "y"]),
     ls.list.set_union(pl.concat_list(j, j)),
     ls.list.set_difference(pl.concat_list(j, j)),

@@ -1,7 +1,7 @@
 // One embed, then differences. The kernel tells each page which rows go and which come, by
 // number; rows are plain objects here and one copy of each per view, since vega writes into them.
 //
-// kernel → page   {t: "d", seq, ack, parts, spec?, caption?}  {t: "lib", version}  {t: "broken", text}
+// kernel → page   {t: "d", seq, ack, parts, spec?, caption?}  {t: "lib", version}  {t: "broken", text}  {t: "over"}
 // page → kernel   {t: "hello" | "bye", page}  {t: "ack", page, seq}  {t: "lib?", page}
 const G = (globalThis.__streamlab ??= {});
 G.page ??= Math.random().toString(36).slice(2) + Date.now().toString(36);
@@ -67,7 +67,8 @@ function freshState(model) {
   return {
     model, views: new Set(), feet: new Set(), queue: [], timer: 0,
     rows: new Map(), // data set → (number → row)
-    spec: null, specWaiters: [], caption: "", frozen: false, gone: false, watching: false,
+    spec: null, specWaiters: [], caption: "",
+    frozen: false, gone: false, over: false, watching: false,
     frames: 0,
   };
 }
@@ -84,15 +85,22 @@ function watch(st) {
 function unwatch(st) {
   st.watching = false;
   st.queue = [];
-  if (!st.gone) say(st, { t: "bye" });
+  if (!st.gone && !st.over) say(st, { t: "bye" });
 }
 
 function receive(st, message, buffers) {
   if (message.t === "lib") return receiveLibrary(message.version, buffers[0]);
   if (message.t === "broken") return caption(st, message.text);
+  if (message.t === "over") return over(st);
   if (message.t !== "d" || !st.watching) return;
   st.queue.push([message, [...buffers]]);
   schedule(st);
+}
+
+function over(st) {
+  st.over = true; // the frame was replaced or closed: the last picture stays, nothing moves it
+  st.watching = false;
+  caption(st, st.caption);
 }
 
 function schedule(st) {
@@ -264,7 +272,7 @@ function foot(st, el) {
   };
   const show = () => {
     const at = (st.frozenAt ?? new Date()).toISOString().replace("T", " ").slice(0, 19);
-    freeze.hidden = st.gone;
+    freeze.hidden = st.gone || st.over;
     freeze.textContent = st.frozen ? "Go on" : "Freeze";
     freeze.title = st.frozen ? "Show the newest again" : "Hold this picture; the stream goes on";
     el.classList.toggle("sl-gone", st.gone);
@@ -310,7 +318,7 @@ async function render({ model, el }) {
   el.append(canvas);
   const noFoot = foot(st, el);
   st.mounted = (st.mounted ?? 0) + 1;
-  if (!st.watching && !st.frozen) watch(st);
+  if (!st.watching && !st.frozen && !st.over && !st.gone) watch(st);
   let over = false;
   let mine = null;
 

@@ -16,12 +16,15 @@ function watch(st) {
 
 function unwatch(st) {
   st.watching = false;
-  if (!st.gone) say(st, { t: "bye" });
+  if (!st.gone && !st.over) say(st, { t: "bye" });
 }
 
 function receive(st, message) {
   if (message.t === "broken") {
     st.broken = message.text;
+  } else if (message.t === "over") {
+    st.over = true; // the last table stays, nothing moves it
+    st.watching = false;
   } else if (message.t !== "d" || !st.watching) {
     return;
   } else {
@@ -66,7 +69,7 @@ function head(st, last, parent) {
   put("span", "sl-name", last.name, line);
   if (last.steps) put("span", "sl-steps", "· " + last.steps, line);
   const buttons = put("span", "sl-buttons", undefined, line);
-  if (st.gone || last.over) return;
+  if (st.gone || st.over || last.over) return;
   if (st.asking) {
     const others = last.siblings > 1 ? `${last.siblings} frames hang on it` : "only this frame hangs on it";
     put("span", "", `Stop the source? ${others}.`, buttons);
@@ -153,7 +156,7 @@ function show(st, el) {
 function initialize({ model }) {
   const st = {
     model, views: new Set(), timer: 0, last: null, answer: false,
-    watching: false, frozen: false, asking: false, gone: false, mounted: 0,
+    watching: false, frozen: false, asking: false, gone: false, over: false, mounted: 0,
   };
   G.tables.set(model.get("key"), st);
   const heard = (message) => receive(st, message);
@@ -182,7 +185,7 @@ function render({ model, el }) {
   st.views.add(mine);
   st.mounted += 1;
   mine();
-  if (!st.watching && !st.frozen) watch(st);
+  if (!st.watching && !st.frozen && !st.over && !st.gone) watch(st);
   return () => {
     st.views.delete(mine);
     st.mounted -= 1;

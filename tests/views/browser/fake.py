@@ -119,3 +119,32 @@ class Windows(FakeFrame):
         ]
         columns = ["window_start", "symbol", "vwap", "n", "_closed"]
         return pl.DataFrame(rows, schema=columns, orient="row")
+
+
+class Odd(FakeFrame):
+    """A frame with a column of every type, with nulls, NaN and integers beyond 2^53."""
+
+    def __init__(self) -> None:
+        at = datetime(2026, 11, 23, 10, 1, 20, 123456, tzinfo=UTC)
+        frame = pl.DataFrame(
+            {
+                "f": [1.5, float("nan"), None],
+                "f4": pl.Series([0.5, None, 2.0], dtype=pl.Float32),
+                "i1": pl.Series([-128, None, 127], dtype=pl.Int8),
+                "u4": pl.Series([2**32 - 1, 0, None], dtype=pl.UInt32),
+                "i8": [2**53 + 1, -5, None],
+                "yes": [True, None, False],
+                "text": ["ü", None, ""],
+                "cat": pl.Series(["a", None, "b"], dtype=pl.Categorical),
+                "us": [at, None, at],
+                "naive": [at.replace(tzinfo=None), None, None],
+                "day": [at.date(), None, at.date()],
+                "span": [timedelta(milliseconds=1500), None, None],
+                "tod": [at.time(), None, None],
+                "list": [[1, 2], None, []],
+                "struct": [{"a": 1}, {"a": None}, {"a": 3}],
+                "raw": [b"a\xff", None, b""],
+            }
+        )
+        super().__init__(dict(frame.schema), name="odd")
+        self.push(frame)

@@ -72,7 +72,7 @@ def missing() -> str:
 
 def write_notebook(folder: Path, name: str, *cells: str) -> str:
     """Write a notebook of code cells; returns its name."""
-    body = [
+    body: list[dict[str, Any]] = [
         {
             "cell_type": "code",
             "id": f"c{at}",

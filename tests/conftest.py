@@ -1,0 +1,37 @@
+"""What every test gets: a clean process before it, and a look at what it leaves behind."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+_numbers = itertools.count(1)
+_LEFT_S = 5.0
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_running() -> Iterator[None]:
+    """End all streams after the test; fail if a thread or a task of one outlives that."""
+    yield
+    loops = sys.modules.get("streamlab.runtime.loop")
+    if loops is None or not loops.started():
+        return
+    brokers = sys.modules.get("streamlab.brokers")
+    if brokers is not None:
+        brokers.reset()
+    for thread in threading.enumerate():
+        if thread.name in {"streamlab-worker", "streamlab-recompute"}:
+            thread.join(_LEFT_S)
+            assert not thread.is_alive(), f"{thread.name} outlives the test's streams"
+    tasks = [task.get_name() for task in loops.io()._tasks]
+    assert not [name for name in tasks if name.startswith("streamlab:")], tasks
+
+
+@pytest.fixture
+def name() -> str:
+    """A topic name that no other test has."""
+    return f"topic-{next(_numbers)}"
