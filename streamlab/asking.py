@@ -83,15 +83,19 @@ def _state(feed: Feed, member: Member) -> tuple[State, str]:
     if member.error is not None or feed.error is not None:
         error = member.error or feed.error
         return "failed", f"{type(error).__name__}"
-    if feed.over == "stopped" or member.gone:
-        return "stopped", ""
-    if feed.over == "ended":
-        return "ended", "at until" if feed.spec.stop is not None else "at the end mark"
+    if feed.over or member.gone:
+        return _ending(feed, member)
     if trouble := feed.fetch.trouble:
         return "reconnecting", trouble.removeprefix("reconnecting ")
     if feed.paused:
         return "paused", _lag_words(feed)
     return _moving(feed)
+
+
+def _ending(feed: Feed, member: Member) -> tuple[State, str]:
+    if feed.over == "stopped" or member.gone:
+        return "stopped", ""
+    return "ended", "at until" if feed.spec.stop is not None else "at the end mark"
 
 
 def _moving(feed: Feed) -> tuple[State, str]:
@@ -131,9 +135,8 @@ def _notes(feed: Feed, member: Member) -> tuple[str, ...]:
     notes: list[str] = []
     if member.keep.rows is not None and not member.key:
         notes.append(f"keeps {member.keep.rows:,} rows".replace(",", " "))
-    for partition in sorted(feed.fetch.idle)[:3] if not feed.finished else ():
-        if len(feed.spec.start) > 1:
-            notes.append(f"p{partition.number} idle")
+    if len(feed.spec.start) > 1 and not feed.finished:
+        notes.extend(f"p{each.number} idle" for each in sorted(feed.fetch.idle)[:3])
     if member.evicted:
         notes.append(f"{member.evicted} open windows given up to stay inside keep")
     share = member.state_bytes / feed.pipeline.budget.limit

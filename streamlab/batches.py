@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import polars as pl
 
@@ -97,7 +98,10 @@ class Batches:
         self._member = member
         self._note = note
         self._gathered = Gathered(member, lambda: member.held.height)
-        self._unlisten = member.listen(self._gathered.add)
+        self._unlisten = member.listen(self._take_in)
+
+    def _take_in(self, change: Change) -> None:
+        self._gathered.add(change)
 
     def close(self) -> None:
         """Listen no more."""
@@ -143,7 +147,7 @@ class Batches:
             self.close()
 
 
-def on_batch(member: Member, fn: Callable[[Batch], object]) -> Callable[[], None]:
+def on_batch(member: Member, fn: Callable[[Any], object]) -> Callable[[], None]:
     """Call `fn` with each batch on the user's thread; returns the way to stop it."""
     gathered = Gathered(member, lambda: member.held.height)
     calls = io().user_calls

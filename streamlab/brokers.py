@@ -6,7 +6,7 @@ import asyncio
 import functools
 import itertools
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import polars as pl
 
@@ -88,7 +88,7 @@ class Broker:
         """The same calls for async code."""
         return BrokerAio(self)
 
-    def __enter__(self) -> Broker:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -56,4 +56,6 @@ class Change(NamedTuple):
 
 def shown(frame: pl.DataFrame) -> pl.DataFrame:
     """The frame without the columns that are never shown; costs nothing."""
-    return frame.drop(HIDDEN, strict=False)
+    # Not `drop`: it runs a lazy query, 90 µs instead of 15, and never returns after a fork.
+    names = [name for name in frame.columns if name not in HIDDEN]
+    return frame[names] if names else pl.DataFrame()

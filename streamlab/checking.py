@@ -7,7 +7,7 @@ their event time by plain Python, and the plan is evaluated once over all of the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -16,10 +16,22 @@ import polars as pl
 from streamlab import asking, parity
 from streamlab.changes import HIDDEN, PART, SEQ, STAMP, TIME, WINDOW_START
 from streamlab.errors import ParityError, UsageError
+from streamlab.feed import Feed
 from streamlab.members import Member
 from streamlab.plans import nodes
-from streamlab.records import Offset, Partition, Records
+from streamlab.records import (
+    HEADERS,
+    KEY,
+    OFFSET,
+    PARTITION,
+    TIMESTAMP,
+    TOPIC,
+    Offset,
+    Partition,
+    Records,
+)
 from streamlab.runtime.loop import io
+from streamlab.waiting import grouped
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # An integer is read by its magnitude: seconds, milliseconds, microseconds, else nanoseconds.
@@ -47,8 +59,9 @@ def check_parity(frame: Any) -> str:
     if difference is not None:
         raise ParityError(f"{frame.name} differs from the batch answer: {difference}")
     return (
-        f"equal: {now.live.height:,} rows of {frame.name}, from {rows.height:,} records."
-    ).replace(",", " ")
+        f"equal: {grouped(now.live.height)} rows of {frame.name}, "
+        f"from {grouped(rows.height)} records."
+    )
 
 
 def _compare_by_partition(
@@ -91,7 +104,8 @@ class _Moment(NamedTuple):
 
 def _moment(frame: Any) -> _Moment:
     """The live side, looked at between two micro-batches."""
-    feed, member = frame._feed, frame._member  # noqa: SLF001
+    feed: Feed = frame._feed  # noqa: SLF001
+    member: Member = frame._member  # noqa: SLF001
     window = _window_frame(frame)
     late = None if window is None else window.late._member  # noqa: SLF001
 
@@ -109,8 +123,7 @@ def _moment(frame: Any) -> _Moment:
             feed.pipeline.counts.rejected,
         )
 
-    found: _Moment = feed.on_worker(look)
-    return found
+    return feed.on_worker(look)
 
 
 def _window_frame(frame: Any) -> Any:
@@ -150,7 +163,7 @@ def _rows_again(
     rejected: int,
 ) -> pl.DataFrame:
     """The source's rows from its beginning (or `since`) up to `done`, decoded by reference."""
-    feed = frame._feed  # noqa: SLF001
+    feed: Feed = frame._feed  # noqa: SLF001
     desk = frame._topic.desk  # noqa: SLF001
     start = {p: (since or {}).get(p, at) for p, at in feed.spec.start.items()}
     blocks: list[Records] = io().call(
@@ -207,14 +220,36 @@ def _decode(block: Records, desk: Any, intake: Any) -> tuple[pl.DataFrame, int]:
     )
     if desk.time is not None:
         frame = frame.with_columns(hidden[TIME].alias(desk.time))
-    return frame.hstack(hidden.select(HIDDEN)), len(dropped) + dropped_times
+    types = intake.schema
+    meta = [pl.Series(n, _meta(n, block, places), dtype=types[n]) for n in desk.meta]
+    return frame.hstack([*meta, *hidden.select(HIDDEN)]), len(dropped) + dropped_times
+
+
+def _meta(name: str, block: Records, places: Sequence[int]) -> list[Any]:
+    """One metadata column of the records at `places`."""
+    stamps, _ = _coordinates(block)
+    keys = block.keys or [None] * len(stamps)
+    headers = block.headers or [()] * len(stamps)
+    columns: dict[str, Sequence[Any]] = {
+        TOPIC: [block.partition.topic] * len(stamps),
+        PARTITION: [block.partition.number] * len(stamps),
+        OFFSET: [_text(o) if isinstance(o, bytes) else o for o in block.offsets],
+        TIMESTAMP: [EPOCH + timedelta(milliseconds=ms) for ms in stamps],
+        KEY: [None if key is None else _text(key) for key in keys],
+        HEADERS: [[{"name": k, "value": v} for k, v in each] for each in headers],
+    }
+    return [columns[name][place] for place in places]
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="backslashreplace")
 
 
 def _coordinates(block: Records) -> tuple[list[int], list[int]]:
     """Broker time and offset (on Redis the id's two halves) of each record."""
     if block.timestamps_ms is not None:
         return list(block.timestamps_ms), [int(o) for o in block.offsets]
-    halves = [bytes(o).split(b"-") for o in block.offsets]  # type: ignore[arg-type]
+    halves = [bytes(o).split(b"-") for o in block.offsets]
     return [int(a) for a, _ in halves], [int(b) for _, b in halves]
 
 
@@ -222,11 +257,8 @@ def moment_us(value: object) -> int | str | None:
     """An event time in µs since 1970 UTC; text if it can't be read, None for none."""
     if value is None:
         return None
-    if isinstance(value, datetime):
-        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-        return (aware - EPOCH) // timedelta(microseconds=1)
     if isinstance(value, date):
-        return (value - EPOCH.date()).days * 86_400_000_000
+        return _of_date(value)
     if isinstance(value, (int, float)):
         return _by_magnitude(value)
     try:
@@ -235,14 +267,18 @@ def moment_us(value: object) -> int | str | None:
         return str(value)
 
 
+def _of_date(value: date) -> int:
+    if not isinstance(value, datetime):
+        return (value - EPOCH.date()).days * 86_400_000_000
+    aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+    return (aware - EPOCH) // timedelta(microseconds=1)
+
+
 def _by_magnitude(value: float) -> int | None:
-    if isinstance(value, float) and not math.isfinite(value):
+    if not math.isfinite(value):
         return None
     for limit, factor in MAGNITUDES:
         if abs(value) < limit:
-            return (
-                math.floor(value * factor)
-                if isinstance(value, float)
-                else value * factor
-            )
-    return math.floor(value / 1000) if isinstance(value, float) else value // 1000
+            return math.floor(value * factor)
+    # An integer of nanoseconds has more digits than a float.
+    return value // 1000 if type(value) is int else math.floor(value / 1000)

@@ -209,8 +209,8 @@ def _whole(number: str, unit: str) -> str:
 
 def _not_a_span(value: object, what: str) -> str:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        words = {1: "one", 5: "five", 10: "ten", 60: "sixty"}
-        said = words.get(value, f"{value:g}")  # type: ignore[call-overload]
+        words: dict[float, str] = {1: "one", 5: "five", 10: "ten", 60: "sixty"}
+        said = words.get(value, f"{value:g}")
         number = _whole(f"{value}", "s") if isinstance(value, float) else f"{value}s"
         minutes = f', "{value}m"' if isinstance(value, int) else ""
         return (

@@ -12,8 +12,8 @@ import polars as pl
 
 from streamlab.changes import PART, SEQ, STAMP, shown
 from streamlab.engine.faults import PlanError
-from streamlab.observed import Failure
 from streamlab.errors import StateLimitError
+from streamlab.observed import Failure
 from streamlab.plans.nodes import Node, Recompute, label
 
 PAYLOAD_SHOWN = 200

@@ -22,9 +22,9 @@ from streamlab.failures import describe
 from streamlab.feedspec import FeedSpec, Start
 from streamlab.fetching import Fetch
 from streamlab.frame import Budget, Keep
-from streamlab.members import Member
+from streamlab.members import Member, Published
 from streamlab.observed import Failure
-from streamlab.pipeline import Pipeline, Published
+from streamlab.pipeline import Pipeline
 from streamlab.plans.nodes import Node
 from streamlab.recompute import Recomputer
 from streamlab.runtime import kernel

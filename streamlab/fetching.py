@@ -73,7 +73,7 @@ class Fetch:
         self._reached: Mapping[Partition, Offset] = {}
         self._pending: list[Records] = []
         self._waiting = 0
-        self._limit = BLOCK
+        self._limit = FEWEST  # until the first records tell how large they are
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._full = asyncio.Event()
@@ -208,7 +208,7 @@ def _last_ms(block: Records) -> int:
     """Broker time of the last record of a block; on Redis the first half of its id."""
     if block.timestamps_ms is not None:
         return int(block.timestamps_ms[-1])
-    return int(bytes(block.offsets[-1]).split(b"-")[0])  # type: ignore[arg-type]
+    return int(bytes(block.offsets[-1]).split(b"-")[0])
 
 
 async def _closed(consumer: Consumer) -> None:

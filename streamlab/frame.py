@@ -117,7 +117,9 @@ def _column_bytes(column: pl.Series) -> int:
     plain = not (column.dtype.is_nested() or column.dtype in _VIEWS)
     if plain:
         return int(column.estimated_size())
-    whole = column.to_arrow(compat_level=_LAYOUT)  # hands over the buffers, copies nothing
+    whole = column.to_arrow(
+        compat_level=_LAYOUT
+    )  # hands over the buffers, copies nothing
     pieces = whole.chunks if isinstance(whole, pa.ChunkedArray) else [whole]
     sizes = {
         buffer.address: buffer.size

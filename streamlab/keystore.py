@@ -20,8 +20,12 @@ from streamlab.frame import (
     own,
 )
 
-SETTLE_ROWS = 10_000  # waiting rows are settled when they are this many and outgrow the rest
-SETTLE_REMOVALS = 32  # changes that remove rows are settled one by one, so never many at once
+SETTLE_ROWS = (
+    10_000  # waiting rows are settled when they are this many and outgrow the rest
+)
+SETTLE_REMOVALS = (
+    32  # changes that remove rows are settled one by one, so never many at once
+)
 
 
 class Waiting(NamedTuple):
@@ -111,7 +115,11 @@ class KeyRules(NamedTuple):
         if self.keep.rows is not None and kept.height > self.keep.rows:
             kept = kept.tail(self.keep.rows)
         limit = self.keep.bytes
-        if limit is not None and kept.height and (size := kept.estimated_size()) > limit:
+        if (
+            limit is not None
+            and kept.height
+            and (size := kept.estimated_size()) > limit
+        ):
             kept = kept.tail(max(1, int(kept.height * limit / size)))
         return kept
 

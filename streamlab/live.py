@@ -7,14 +7,14 @@ it, a store (`member`). Its verbs are polars' verbs and make new live frames on 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from typing import Any, Self
 
 import polars as pl
 
 from streamlab import asking
-from streamlab.batches import Batch, Batches, on_batch
-from streamlab.cells import CELLS, Replaceable
+from streamlab.batches import Batches, on_batch
+from streamlab.cells import CELLS
 from streamlab.durations import seconds
 from streamlab.errors import UsageError, WaitTimeoutError
 from streamlab.plans import nodes
@@ -66,7 +66,11 @@ class LiveFrame(Verbs):
                 raise wait.timed_out() from None
 
     async def _wait_async(
-        self, what: Any = None, *, count: int | None = None, timeout: Any = "60s"
+        self,
+        what: Any = None,
+        *,
+        count: int | None = None,
+        timeout: Any = "60s",  # noqa: ASYNC109 - the plain twin's own argument
     ) -> pl.DataFrame:
         wait, check = self._prepare(what, count, timeout)
         target = check if check is not None else await io().bridge(self._resolve(what))
@@ -90,7 +94,10 @@ class LiveFrame(Verbs):
         check: Condition | None = None
         wanted = "all that was there at the call"
         if count is not None:
-            check, wanted = counted(self._feed, member, count), f"{grouped(count)} records"
+            check, wanted = (
+                counted(self._feed, member, count),
+                f"{grouped(count)} records",
+            )
         elif callable(what):
             check, wanted = satisfied(lambda: self.df, what), "what was waited for"
         elif what is not None:
@@ -108,13 +115,13 @@ class LiveFrame(Verbs):
         note = STOPPED_WAITING.format(name=self.name)
         return io().call(work, twin="live.aio.wait(…)", timeout=timeout, note=note)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Any]:
         return iter(Batches(self._feed, self._member, "Stopped. The stream goes on."))
 
-    def __aiter__(self) -> AsyncIterator[Batch]:
+    def __aiter__(self) -> AsyncIterator[Any]:
         return aiter(Batches(self._feed, self._member, ""))
 
-    def on_batch(self, fn: Callable[[Batch], object]) -> Callable[[], None]:
+    def on_batch(self, fn: Callable[[Any], object]) -> Callable[[], None]:
         """Call `fn` with what has arrived, on the notebook's own thread.
 
         While a cell runs, batches gather into one; waiting calls let it through.
@@ -173,17 +180,7 @@ class LiveFrame(Verbs):
                 f"({self.siblings()} frames hang on it)."
             )
 
-    def _leave(self) -> None:
-        for part in self._parts.values():
-            part._leave()
-        self._parts.clear()
-        if self._stopped or self._made is self._feed.pipeline.errors:
-            return
-        self._stopped = True
-        if self._made is not None:
-            self._feed.remove(self._made)
-
-    def __enter__(self) -> LiveFrame:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -205,15 +202,6 @@ class LiveFrame(Verbs):
         from streamlab.checking import check_parity
 
         return check_parity(self)
-
-    def needs(self) -> Sequence[Replaceable]:
-        return () if self._parent is None else (self._parent,)
-
-    def retire(self) -> None:
-        if self._parent is None:
-            self._feed.stop(wait=False)
-        else:
-            self._leave()
 
     # -- shown ---------------------------------------------------------------------------
 
@@ -256,7 +244,11 @@ class Aio:
         self._frame = frame
 
     async def wait(
-        self, what: Any = None, *, count: int | None = None, timeout: Any = "60s"
+        self,
+        what: Any = None,
+        *,
+        count: int | None = None,
+        timeout: Any = "60s",  # noqa: ASYNC109 - the plain twin's own argument
     ) -> pl.DataFrame:
         """As `LiveFrame.wait`."""
         return await self._frame._wait_async(what, count=count, timeout=timeout)  # noqa: SLF001

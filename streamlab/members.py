@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 import polars as pl
 
@@ -129,7 +130,10 @@ class Member:
     def display(self, frame: pl.DataFrame) -> pl.DataFrame:
         """`frame` as people see it."""
         frame = shown(frame)
-        return frame.drop(self.hidden_key, strict=False) if self.hidden_key else frame
+        if not self.hidden_key:
+            return frame
+        names = [name for name in frame.columns if name not in self.hidden_key]
+        return frame[names] if names else pl.DataFrame()
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Tell `listener` of every change; returns the way to stop it."""
@@ -206,6 +210,24 @@ class SourceCounts:
         for name, (count, where) in taken.extra.items():
             before, first = self.extra.get(name, (0, where))
             self.extra[name] = (before + count, first)
+
+
+class Published(NamedTuple):
+    """One version of a source and all frames on it.
+
+    Attributes:
+        version: rises by one with every micro-batch.
+        epoch: rises when the source begins anew.
+        records: records handed over since the source began, rejects included.
+        done: per partition, the first offset whose effect is not in the frames yet.
+        held: every frame's rows at this version.
+    """
+
+    version: int
+    epoch: int
+    records: int
+    done: Mapping[Partition, Offset]
+    held: Mapping[Member, Held]
 
 
 Told = dict[Member, Change]

@@ -99,5 +99,6 @@ def _column(
 
 
 def piece(outgoing: Outgoing, start: int, stop: int) -> Outgoing:
+    """Rows `start` to `stop`."""
     cut = [None if column is None else column[start:stop] for column in outgoing]
     return Outgoing(*cut)  # type: ignore[arg-type]

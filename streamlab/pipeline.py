@@ -8,7 +8,6 @@ views. Nothing here waits for a network or for a view.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 import polars as pl
 
@@ -19,30 +18,19 @@ from streamlab.failures import describe, too_large
 from streamlab.frame import Budget, Held, Keep
 from streamlab.intake import Intake, Taken
 from streamlab.joining import first_offsets, first_time
-from streamlab.members import Member, SourceCounts, Told, appended, shrink_to_fit
+from streamlab.members import (
+    Member,
+    Published,
+    SourceCounts,
+    Told,
+    appended,
+    shrink_to_fit,
+)
 from streamlab.plans.nodes import Errors, Late, Node, Recompute, Source, label
 from streamlab.records import Offset, Partition, Records
 from streamlab.rowstore import RowStore
 
 ERRORS_KEPT = Keep(rows=10_000)
-
-
-class Published(NamedTuple):
-    """One version of a source and all frames on it.
-
-    Attributes:
-        version: rises by one with every micro-batch.
-        epoch: rises when the source begins anew.
-        records: records handed over since the source began, rejects included.
-        done: per partition, the first offset whose effect is not in the frames yet.
-        held: every frame's rows at this version.
-    """
-
-    version: int
-    epoch: int
-    records: int
-    done: Mapping[Partition, Offset]
-    held: Mapping[Member, Held]
 
 
 class Pipeline:
@@ -115,7 +103,10 @@ class Pipeline:
         for member in members:
             parent = member.parent
             # Before the first record nobody knows the columns a query may ask for.
-            if parent is not None and self.published.held.get(parent, parent.held).width:
+            if (
+                parent is not None
+                and self.published.held.get(parent, parent.held).width
+            ):
                 self.recompute(member)
 
     def _add_late(self, member: Member) -> None:
@@ -221,19 +212,18 @@ class Pipeline:
                 member.open(first.change.added.schema)
 
     def _start(self, member: Member, seed: pl.DataFrame | None) -> None:
-        if self._graph is None:  # pragma: no cover - a frame starts in a graph
+        graph = self._graph
+        if graph is None:  # pragma: no cover - a frame starts in a graph
             return
         rows = member.keep.rows if member.key else None
         most = {} if rows is None else {"max_open": rows}
         try:
-            member.handle = self._graph.add(
-                member.node, seed, began=member.began, **most
-            )
+            member.handle = graph.add(member.node, seed, began=member.began, **most)
         except Exception as error:  # noqa: BLE001 - shown on the frame, siblings go on
             self.failed(member, error)
             return
         self._by_handle[member.handle] = member
-        first = self._graph.first_change(member.handle)
+        first = graph.first_change(member.handle)
         if first is not None:
             self._take(member, first)
 
@@ -278,14 +268,10 @@ class Pipeline:
             final: the bounded input is at its end; every window closes.
             done: where each partition will be after this batch.
         """
-        if self.intake is None:
-            if not blocks:
-                self._publish(done)
-                return
+        if self.intake is None and blocks:
             self._learn(self._discover(blocks))
-        if (
-            self.intake is None or self._graph is None
-        ):  # pragma: no cover - just learned
+        if self.intake is None or self._graph is None:
+            self._publish(done)
             return
         taken = self.intake.take(blocks)
         self.counts.add(taken)
@@ -295,17 +281,22 @@ class Pipeline:
         told: Told = {self.root: self._put_source(taken)}
         told |= self._put_errors(taken.rejected)
         outcomes = self._graph.step(Batch(taken.rows, numbers, final))
-        for handle, outcome in outcomes.items():
-            member = self._by_handle[handle]
-            put = self._take(member, outcome)
-            if put is not None or member.error is not None:
-                told[member] = put or appended(pl.DataFrame())
+        told |= self._put_derived(outcomes)
         shrink_to_fit(self.members, self.budget, told)
         self._publish(done, taken.received)
         for member, change in told.items():
             member.tell(change)
         if taken.received:
             self._recompute(self.members)
+
+    def _put_derived(self, outcomes: Mapping[int, Outcome]) -> Told:
+        told: Told = {}
+        for handle, outcome in outcomes.items():
+            member = self._by_handle[handle]
+            put = self._take(member, outcome)
+            if put is not None or member.error is not None:
+                told[member] = put or appended(pl.DataFrame())
+        return told
 
     def _put_source(self, taken: Taken) -> Change:
         watermark = self._graph.watermark if self._graph is not None else None
@@ -314,9 +305,9 @@ class Pipeline:
         return self.root.put(appended(taken.rows)._replace(watermark=watermark))
 
     def _put_errors(self, rejected: pl.DataFrame) -> Told:
-        if not rejected.height:
-            return {}
-        told = [m for m in self.members if isinstance(m.node, Errors)]
+        told = [
+            m for m in self.members if rejected.height and isinstance(m.node, Errors)
+        ]
         return {member: member.put(appended(rejected)) for member in told}
 
     def _take(self, member: Member, outcome: Outcome) -> Change | None:
@@ -355,7 +346,9 @@ class Pipeline:
             return
         told: Told = {member: member.store.replace(rows)}
         if member.store.bytes > self.budget.limit:
-            self.failed(member, too_large(member.node, member.store.bytes, self.budget.limit))
+            self.failed(
+                member, too_large(member.node, member.store.bytes, self.budget.limit)
+            )
         shrink_to_fit(self.members, self.budget, told)
         self._publish()
         for each, change in told.items():

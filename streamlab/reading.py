@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Self
 
@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 
 from streamlab import asking
-from streamlab.cells import CELLS
+from streamlab.cells import CELLS, Replaceable
 from streamlab.changes import Change
 from streamlab.feed import Feed
 from streamlab.frame import Keep
@@ -78,11 +78,15 @@ class Reading(AltairData):
         if self._made is None:
             read = None
             if isinstance(self._node, nodes.Recompute) and self._parent is not None:
-                read = self._parent._member
+                read = self._parent._member  # noqa: SLF001 - of the same class
             self._made = self._feed.add(self._node, self._keep, read)
             if self._stopped:  # never read before: its rows as of now, and no more
                 self._feed.remove(self._made)
         return self._made
+
+    def _begin(self) -> None:
+        """Collect from now on, whoever looks when."""
+        self._member  # noqa: B018 - the first look makes it
 
     @property
     def df(self) -> pl.DataFrame:
@@ -110,7 +114,8 @@ class Reading(AltairData):
         return self.df.tail(n)
 
     def __len__(self) -> int:
-        return self.df.height
+        member = self._member
+        return self._feed.published.held.get(member, member.held).height
 
     def __bool__(self) -> bool:
         return True
@@ -229,3 +234,24 @@ class Reading(AltairData):
     def siblings(self) -> int:
         """How many frames hang on the source."""
         return len(self._feed.pipeline.members) - 1  # `errors` is always there
+
+    # -- its end ---------------------------------------------------------------------------
+
+    def needs(self) -> Sequence[Replaceable]:
+        return () if self._parent is None else (self._parent,)
+
+    def retire(self) -> None:
+        if self._parent is None:
+            self._feed.stop(wait=False)
+        else:
+            self._leave()
+
+    def _leave(self) -> None:
+        for part in self._parts.values():
+            part._leave()  # noqa: SLF001 - of the same class
+        self._parts.clear()
+        if self._stopped or self._made is self._feed.pipeline.errors:
+            return
+        self._stopped = True
+        if self._made is not None:
+            self._feed.remove(self._made)

@@ -8,7 +8,6 @@ from typing import Any
 import polars as pl
 
 from streamlab.changes import STAMP, TIME, Change
-from streamlab.durations import Span
 from streamlab.frame import (
     Budget,
     Counts,

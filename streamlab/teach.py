@@ -85,9 +85,8 @@ def _rows_differ(
     mine: pl.DataFrame, theirs: pl.DataFrame, keys: list[str]
 ) -> str | None:
     if not keys:
-        if mine.height != theirs.height:
-            return f"{mine.height} rows, expected {theirs.height}."
-        return None
+        same = mine.height == theirs.height
+        return None if same else f"{mine.height} rows, expected {theirs.height}."
     absent = theirs.join(mine, on=keys, how="anti", nulls_equal=True)
     extra = mine.join(theirs, on=keys, how="anti", nulls_equal=True)
     if absent.height:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -22,6 +22,7 @@ from streamlab.plugins import load
 from streamlab.records import META, OFFSET, PARTITION, TIMESTAMP, Resolved
 from streamlab.runtime.loop import io
 
+T = TypeVar("T")
 PEEK_META = (PARTITION, OFFSET, TIMESTAMP)
 
 
@@ -80,7 +81,7 @@ class Topic:
         """The newest `n` records, oldest first, with partition, offset and timestamp."""
         return self._call(self._peek(n), "topic.aio.peek(…)")
 
-    async def _peek(self, n: int) -> pl.DataFrame:
+    async def _peek(self, n: Any) -> pl.DataFrame:
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise UsageError(f"peek({n!r}): a positive number of records.")
         meta = (*PEEK_META, *(m for m in self.desk.meta if m not in PEEK_META))
@@ -153,7 +154,12 @@ class Topic:
         return self._call(work, "topic.aio.read(…)")
 
     async def _read(
-        self, start: Any, until: Any, max_rows: int | None, max_bytes: Any, timeout: Any
+        self,
+        start: Any,
+        until: Any,
+        max_rows: int | None,
+        max_bytes: Any,
+        timeout: Any,  # noqa: ASYNC109 - the plain call's own argument
     ) -> pl.DataFrame:
         found = await self.desk.read(
             start,
@@ -213,10 +219,16 @@ class Topic:
         Raises:
             TopicNotFoundError, ConnectError, AuthError …: the broker can't be read.
         """
-        spec = self._call(
-            self._prepare(start, until, keep, tick, idle, clock or SYSTEM, paused),
-            "topic.aio.live(…)",
+        work = self._prepare(
+            start,
+            until=until,
+            keep=keep,
+            tick=tick,
+            idle=idle,
+            clock=clock,
+            paused=paused,
         )
+        spec = self._call(work, "topic.aio.live(…)")
         return self._begin(spec)
 
     def _begin(self, spec: FeedSpec) -> LiveFrame:
@@ -230,17 +242,18 @@ class Topic:
     async def _prepare(
         self,
         start: Any,
+        *,
         until: Any,
         keep: Any,
         tick: Any,
         idle: Any,
-        clock: Clock,
-        paused: bool,  # noqa: FBT001 - handed on by name from `live`
+        clock: Clock | None,
+        paused: bool,
     ) -> FeedSpec:
         limits = parse_keep(keep)
         pace = fixed_span(tick, "tick").seconds
         silent = None if idle is None else fixed_span(idle, "idle").seconds
-        desk = self.desk
+        desk, clock = self.desk, clock or SYSTEM
         begin = await desk.begin(start, clock)
         stop = None if until is None else await desk.resolve(until, "until", clock)
         await desk.learn()
@@ -284,7 +297,9 @@ class Topic:
         """The broker it is on, as shown to people."""
         return self._connection.place
 
-    def _call(self, work: Any, twin: str, timeout: float | None = None) -> Any:
+    def _call(
+        self, work: Coroutine[Any, Any, T], twin: str, timeout: float | None = None
+    ) -> T:
         return io().call(work, twin=twin, timeout=timeout)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
@@ -339,7 +354,15 @@ class TopicAio:
     ) -> LiveFrame:
         """As `Topic.live`."""
         topic = self._topic
-        work = topic._prepare(start, until, keep, tick, idle, clock or SYSTEM, paused)  # noqa: SLF001
+        work = topic._prepare(  # noqa: SLF001
+            start,
+            until=until,
+            keep=keep,
+            tick=tick,
+            idle=idle,
+            clock=clock,
+            paused=paused,
+        )
         return topic._begin(await io().bridge(work))  # noqa: SLF001
 
 

@@ -90,7 +90,7 @@ class Verbs(Reading):
         time_zone: str = "UTC",
         lateness: Any = None,
         max_ahead: Any = "1h",
-    ) -> WindowBuilder:
+    ) -> WindowBuilder[Self]:
         """Tumbling windows `[start, start + every)` over event time; `.agg(…)` makes the frame.
 
         Args:
@@ -122,7 +122,7 @@ class Verbs(Reading):
 
     def _aggregated(self, window: nodes.Window) -> Self:
         frame = self._child(window)
-        frame._member  # noqa: B018 - a window counts from now on, whoever looks
+        frame._begin()  # noqa: SLF001 - of the same class
         return frame
 
     def recompute(self, fn: Callable[[pl.LazyFrame], pl.LazyFrame]) -> Self:
@@ -135,7 +135,7 @@ class Verbs(Reading):
         node = nodes.Recompute(self._node, fn)
         self._refuse_computed(node)
         frame = self._make(node)
-        frame._member  # noqa: B018
+        frame._begin()  # noqa: SLF001 - of the same class
         return frame
 
     @property
@@ -147,7 +147,7 @@ class Verbs(Reading):
                 f".closed needs to know when a window is over. "
                 f"{asking.lateness_advice(self._feed, window)}"
             )
-        return self._part(self, nodes.Closed(window))
+        return self._part(nodes.Closed(window))
 
     @property
     def late(self) -> Self:
@@ -161,23 +161,22 @@ class Verbs(Reading):
         above = self
         while above._node is not window and above._parent is not None:
             above = above._parent
-        return self._part(above, nodes.Late(window))
+        return above._part(nodes.Late(window))  # noqa: SLF001 - of the same class
 
     @property
     def errors(self) -> Self:
         """A row for each record that could not be decoded, with the reason."""
         member = self._feed.pipeline.errors
-        return self._part(self.source, member.node, member)
+        return self.source._part(member.node, member)  # noqa: SLF001 - of the same class
 
-    @staticmethod
-    def _part(whole: Any, node: nodes.Node, member: Member | None = None) -> Any:
-        """`closed`, `late`, `errors`: the same frame at every call, a part of `whole`."""
+    def _part(self, node: nodes.Node, member: Member | None = None) -> Self:
+        """`closed`, `late`, `errors`: the same frame at every call, a part of this one."""
         kind = type(node)
-        if kind not in whole._parts:
-            frame = whole._make(node, keep=Keep(), member=member, part=True)
-            frame._member  # noqa: B018 - it collects from now on
-            whole._parts[kind] = frame
-        return whole._parts[kind]
+        if kind not in self._parts:
+            frame = self._make(node, keep=Keep(), member=member, part=True)
+            frame._begin()  # noqa: SLF001 - of the same class
+            self._parts[kind] = frame
+        return self._parts[kind]
 
     def _window(self, what: str) -> nodes.Window:
         if not isinstance(self._node, nodes.Window):

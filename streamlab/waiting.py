@@ -16,9 +16,7 @@ from streamlab.records import Offset, Partition, Resolved, offset_rank
 Condition = Callable[[], bool]
 
 
-def reached(
-    feed: Feed, member: Member, target: Resolved, *, within: bool
-) -> Condition:
+def reached(feed: Feed, member: Member, target: Resolved, *, within: bool) -> Condition:
     """Whether everything before `target` is in the frames.
 
     Args:

@@ -62,7 +62,7 @@ async def test_a_cancelled_sleeper_is_passed_over():
 
 
 async def test_no_time_at_all_still_lets_others_run():
-    ran = []
+    ran = list[int]()
     asyncio.get_running_loop().call_soon(ran.append, 1)
 
     await HandClock().sleep(0)

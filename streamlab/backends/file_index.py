@@ -57,13 +57,20 @@ class Stream:
 
 
 class Pieces:
-    """Reads one file from a place on; what is half written is read again."""
+    """Reads one file from a place on; what is half written is read again.
+
+    Attributes:
+        at: where the next frame begins.
+        at_end: the last reading met the end of the file.
+        changed_ms: when the file was last written, as seen then.
+    """
 
     def __init__(self, path: Path, at: int = HEADER_SIZE) -> None:
         """Begin at `at`, where a frame begins."""
         self.path = path
         self.at = at
         self.at_end = False
+        self.changed_ms = 0
         self._identity: tuple[int, int] | None = None
         self._header: Header | None = None
         self._decoder = Decoder(HEADER_SIZE)
@@ -123,6 +130,7 @@ class Pieces:
         return True
 
     def _check(self, stat: os.stat_result) -> None:
+        self.changed_ms = stat.st_mtime_ns // 1_000_000
         identity = (stat.st_dev, stat.st_ino)
         if self._identity is None:
             self._identity = identity

@@ -6,7 +6,6 @@ import asyncio
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from streamlab.backends.file_index import CUT, Pieces, damaged
 from streamlab.backends.ss import Block, Damage, Piece
@@ -135,7 +134,7 @@ class FileConsumer:
             self._finished = True
         elif piece.rest and self._pieces.at_end and not piece.old_mark:
             self.trouble = f"half a record at byte {piece.next}, waiting for the rest"
-            if self._stop is not None and self._has_settled():
+            if self._stop is not None and _has_settled(self._pieces):
                 self._error = damaged(self._pieces.path, Damage(piece.next, CUT))
 
     def _add(self, block: Block) -> None:
@@ -203,23 +202,20 @@ class FileConsumer:
             return
         if self._fault.reason == CUT:
             # Half a record may still be on its way: only a file at rest is a cut one.
-            if not self._has_settled():
-                self._poll = 0.1
-                return
             rest = Pieces(self._pieces.path, self._fault.byte)
             piece = await asyncio.to_thread(rest.read)
+            if not _has_settled(rest):
+                self._poll = 0.1
+                return
             if piece is not None and (piece.blocks or piece.ended or piece.old_mark):
                 self._fault = None
         self._finished = True
         if self._fault is not None:
             self._error = damaged(self._pieces.path, self._fault)
 
-    def _has_settled(self) -> bool:
-        return SYSTEM.now_ms() - _changed_ms(self._pieces.path) >= SETTLED_MS
 
-
-def _changed_ms(path: Path) -> int:
-    return path.stat().st_mtime_ns // 1_000_000 if path.exists() else 0
+def _has_settled(pieces: Pieces) -> bool:
+    return SYSTEM.now_ms() - pieces.changed_ms >= SETTLED_MS
 
 
 def _part(block: Records, first: int, last: int | None) -> Records:

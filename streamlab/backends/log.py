@@ -292,20 +292,26 @@ class LogConsumer:
         return blocks, min((due for due in dues if due is not None), default=None)
 
     def _take_fairly(self, max_records: int) -> list[Records]:
-        # Each partition gets an even share of the room that is left, and another one goes first
-        # next time: a busy one must not hold the others back.
+        # Each partition that has something gets an even share of the room that is left, and
+        # another one goes first next time: a busy one must not hold the others back.
         self._order = self._order[1:] + self._order[:1]
+        order = sorted(self._order, key=self._holds_more)
+        waiting = sum(map(self._holds_more, order))
         blocks = []
-        for at, partition in enumerate(self._order):
-            share = -(-max_records // (len(self._order) - at))
+        for at, partition in enumerate(order, start=waiting - len(order)):
+            share = -(-max_records // (waiting - at)) if at >= 0 else 0
             if block := self._read(partition, share):
                 blocks.append(block)
                 max_records -= len(block.values)
         return blocks
 
+    def _holds_more(self, partition: Partition) -> bool:
+        log = self._topics[partition.topic].logs[partition.number]
+        return log.holds_from(self._next[partition])
+
     def _is_hungry(self, topic: str) -> bool:
         return not any(
-            self._topics[topic].logs[p.number].holds_from(self._next[p])
+            self._holds_more(p)
             for p, state in self._state.items()
             if p.topic == topic and not state.ended
         )

@@ -88,12 +88,14 @@ class RedisConsumer:
         if self._failure is not None:
             raise self._failure
         # An answer that came while nobody waited is old: more has been written since.
-        old = self._link is not None and self._asked and not self._link.asking
+        idle = self._link is not None and self._asked and not self._link.asking
+        old = idle and not self._ready
         try:
             while not self._ready and not self.ended:
                 if not await self._advance(max_records, now + max_wait):
                     return ()
-            if old and self._link is not None:
+            held = sum(len(block.values) for block in self._ready)
+            if old and self._link is not None and held < max_records:
                 await self._gather(self._link, max_records)
         finally:
             self._left_at = SYSTEM.running()

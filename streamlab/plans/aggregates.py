@@ -166,8 +166,8 @@ class _Rest:
             return self.partial(node, found)
         if name == "Literal" and literal_series(node) is None:
             return node, False
-        if name in {"Alias", "KeepName"}:
-            return self.rewrite(field(body, 0) if name == "Alias" else body)
+        if name == "Alias":
+            return self.rewrite(field(body, 0))
         return self.compound(name, body)
 
     def compound(self, name: str, body: Value) -> tuple[Value, bool]:

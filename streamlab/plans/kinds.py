@@ -183,7 +183,7 @@ def is_keyed(node: Node) -> tuple[str, ...]:
     if window is None:
         return ()
     key = (WINDOW_START, *window.by)
-    for each in chain(node):
+    for each in chain(node)[len(chain(window)) :]:
         if isinstance(each, Rename):
             key = tuple(each.mapping.get(name, name) for name in key)
     return key

@@ -45,9 +45,7 @@ def kernel() -> Any:
 
 def in_notebook() -> bool:
     """Whether the running loop of this thread is the notebook's (or IPython's) own."""
-    return (
-        shell() is not None and threading.current_thread() is threading.main_thread()
-    )
+    return shell() is not None and threading.current_thread() is threading.main_thread()
 
 
 def current_cell() -> Cell | None:

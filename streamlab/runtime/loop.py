@@ -90,7 +90,9 @@ class UserCalls:
                 if serve:
                     self.run_pending()
                 if clock.over() and not future.done():
-                    raise WaitTimeoutError(f"after {timeout:g} s there is no answer.")
+                    raise WaitTimeoutError(  # noqa: TRY301 - cancels the work on its way out
+                        f"after {timeout:g} s there is no answer."
+                    )
             return future.result()
         except KeyboardInterrupt as interrupt:
             future.cancel()
@@ -112,7 +114,9 @@ class _Deadline:
         self._end = None if seconds is None else SYSTEM.running() + seconds
 
     def left(self) -> float | None:
-        return None if self._end is None else max(0.0, self._end - self._clock.running())
+        return (
+            None if self._end is None else max(0.0, self._end - self._clock.running())
+        )
 
     def over(self) -> bool:
         return self._end is not None and self._clock.running() >= self._end
@@ -335,7 +339,9 @@ def in_foreign_loop() -> bool:
     return not kernel.in_notebook()
 
 
-_process_loop: list[IoLoop] = []  # the one loop; a list, so that a forked child can empty it
+_process_loop: list[
+    IoLoop
+] = []  # the one loop; a list, so that a forked child can empty it
 _starting = threading.Lock()
 
 

@@ -82,4 +82,8 @@ class Worker:
                     done.set_result(work())
                 except BaseException as error:  # noqa: BLE001 - told to who waits
                     done.set_exception(error)
-            del job, done, work  # nothing of a batch stays alive while the thread sleeps
+            del (
+                job,
+                done,
+                work,
+            )  # nothing of a batch stays alive while the thread sleeps

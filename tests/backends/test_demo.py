@@ -122,6 +122,16 @@ async def test_the_same_seed_is_the_same_stream_however_it_is_read(kind: str) ->
     assert sent[0][1].equals(sent[1][1])
 
 
+def test_prices_walk_on_from_block_to_block() -> None:
+    generator = Generator(Settings("trades"), T0)
+    rows = pl.concat([generator.next().truth for _ in range(4)])
+
+    steps = rows.select(pl.col("price").pct_change().over("symbol").abs().max())
+
+    assert steps.item() < 0.01
+    assert rows["price"].n_unique() > 1000
+
+
 def test_a_larger_count_and_another_rate_change_no_content() -> None:
     few = Generator(Settings("trades", count=30), T0).next()
     many = Generator(Settings("trades", count=3000, rate=7.0), T0).next()

@@ -74,6 +74,8 @@ async def test_half_a_record_just_being_written_is_no_cut(lab: FileLab) -> None:
     lab.append(message[:9])
     consumer = await lab.reading("t", bounded=True)
     seen = collect(await consumer.receive(10, 5), {})
+    silence = await consumer.receive(10, 0.01)
+    assert len(silence) == 0
     assert not consumer.ended
 
     lab.append(message[9:])

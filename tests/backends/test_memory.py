@@ -188,7 +188,7 @@ async def test_partitions_with_much_to_read_get_even_shares(lab: MemoryLab) -> N
     totals = [sum(size.get(n, 0) for size in sizes) for n in range(4)]
     assert sum(totals) == 600
     assert totals[3] == 1
-    assert max(totals[:3]) - min(totals[:3]) <= 60
+    assert max(totals[:3]) - min(totals[:3]) <= 4
 
 
 async def test_a_broker_that_is_cut_off_shows_trouble_and_loses_nothing(

@@ -141,6 +141,23 @@ async def test_a_payload_that_imitates_the_end_of_an_answer_deceives_nobody(
     assert values(blocks) == sent
 
 
+async def test_a_reader_in_small_steps_does_not_fetch_far_ahead(
+    client: Any, open_: Any
+) -> None:
+    connection = open_()
+    producer = await connection.producer("t")
+    await producer.send(Outgoing([b"x" * 500] * 20_000))
+    consumer = await connection.consumer(await connection.resolve("t", Earliest()))
+    before = (await client.info("commandstats"))["cmdstat_xread"]["calls"]
+
+    for _ in range(200):
+        assert len(values([*await consumer.receive(10, 1.0)])) == 10
+
+    calls = (await client.info("commandstats"))["cmdstat_xread"]["calls"] - before
+    # 10 + 80 + 640 + 2000: about a megabyte an answer, one answer ahead.
+    assert calls <= 6
+
+
 # ---- numbered streams -------------------------------------------------------------
 
 

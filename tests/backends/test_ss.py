@@ -256,6 +256,18 @@ def test_a_beacon_names_as_many_streams_as_there_is_room_for(
     assert data[interval + 5] == room
 
 
+def test_streams_are_named_in_turn_where_there_is_no_room_for_all() -> None:
+    encoder = Encoder("x", 0, 1024)
+    data = encoder.header
+    for n in range(1, 60):
+        for key in ("c", "a", "b"):
+            data += encoder.message(key, 0, n, 0, b"x" * 20)
+
+    named = [data[at + 7 : at + 8] for at in range(1024, len(data), 1024)]
+
+    assert named[:5] == [b"a", b"b", b"c", b"a", b"b"]
+
+
 def test_a_beacon_follows_a_header_at_once_if_it_must() -> None:
     assert Encoder("x", 0, 128).header[128:] == b"\r\0\0\0\0\0\r"
 

@@ -168,6 +168,16 @@ def test_the_newest_window_is_never_evicted_however_many_keys_it_has():
     assert outcome.evicted == 0
 
 
+def test_windows_that_close_make_room_before_any_is_evicted():
+    node = window(SOURCE, [N], by=("x",), lateness=seconds(20))
+    lab = Lab(node, max_open=3)
+
+    outcome = lab.step(table([1, 2, 3, 25, 35], x=[1, 2, 3, 1, 1]))["window"]
+
+    assert outcome.evicted == 0
+    assert starts(lab.lines("closed")) == [0, 0, 0]
+
+
 def test_closed_windows_come_once_each_by_start_then_key():
     lab = Lab(window(SOURCE, [N], by=("x",), lateness=seconds(0)))
 

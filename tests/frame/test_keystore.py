@@ -22,7 +22,9 @@ Key = tuple[int, str | None]
 
 keys = st.tuples(st.integers(0, 9), st.sampled_from(["a", "b", None]))
 steps = st.lists(
-    st.tuples(st.dictionaries(keys, st.integers(0, 5), max_size=5), st.sets(keys, max_size=3)),
+    st.tuples(
+        st.dictionaries(keys, st.integers(0, 5), max_size=5), st.sets(keys, max_size=3)
+    ),
     max_size=12,
 )
 Steps = list[tuple[dict[Key, int], set[Key]]]
@@ -39,7 +41,9 @@ def change(added: dict[Key, int], removed: set[Key]) -> Change:
             [(moment(t), k, v) for (t, k), v in added.items()], SCHEMA, orient="row"
         ),
         pl.DataFrame(
-            [(moment(t), k) for t, k in gone], {"at": TIME, "key": pl.String()}, orient="row"
+            [(moment(t), k) for t, k in gone],
+            {"at": TIME, "key": pl.String()},
+            orient="row",
         ),
         0,
         0,
@@ -109,7 +113,9 @@ def test_the_last_word_on_every_key_is_kept_whoever_looks_when(
     counts = made.counts()
     assert counts.put == model.put
     assert (counts.kept, counts.removed) == (len(model.held), model.removed)
-    assert counts.put == counts.kept + counts.forgotten + counts.replaced + counts.removed
+    assert (
+        counts.put == counts.kept + counts.forgotten + counts.replaced + counts.removed
+    )
 
 
 @settings(deadline=None, max_examples=60)

@@ -80,7 +80,11 @@ def remembered(rows: list[Row], limit: int | None, age: int | None) -> list[int]
 
 
 @settings(deadline=None, max_examples=60)
-@given(cuts, st.one_of(st.none(), st.integers(1, 20)), st.one_of(st.none(), st.integers(0, 30)))
+@given(
+    cuts,
+    st.one_of(st.none(), st.integers(1, 20)),
+    st.one_of(st.none(), st.integers(0, 30)),
+)
 def test_what_is_kept_is_what_a_list_would_keep_however_the_rows_were_cut(
     batches: list[list[int | None]], limit: int | None, age: int | None
 ):
@@ -150,7 +154,9 @@ def test_a_row_dated_far_ahead_of_its_broker_ages_nobody():
 
 def test_versions_rise_with_every_change():
     made = store(Keep(rows=2))
-    versions = [made.put(change(frame(batch))).version for batch in numbered([[1], [], [2, 3]])]
+    versions = [
+        made.put(change(frame(batch))).version for batch in numbered([[1], [], [2, 3]])
+    ]
 
     assert versions == [1, 2, 3]
     assert made.held().version == 3
@@ -178,7 +184,9 @@ def test_clearing_begins_anew():
 def test_a_thin_filter_of_a_batch_does_not_hold_the_batch():
     whole = frame(numbered([[0] * 20_000])[0], "x" * 300)
     thin = whole.filter(pl.col("n") % 100 == 0)
-    assert bytes_held(thin) > 6_000_000 > 20 * thin.estimated_size()  # polars holds it all
+    assert (
+        bytes_held(thin) > 6_000_000 > 20 * thin.estimated_size()
+    )  # polars holds it all
 
     made = store(Keep())
     made.put(change(thin))
@@ -209,7 +217,9 @@ def _really_held(made: RowStore) -> int:
     for piece in made._pieces:
         for column in piece.rows.iter_columns():
             array = column.to_arrow(compat_level=pl.CompatLevel.newest())
-            for chunk in array.chunks if isinstance(array, pa.ChunkedArray) else [array]:
+            for chunk in (
+                array.chunks if isinstance(array, pa.ChunkedArray) else [array]
+            ):
                 sizes |= {b.address: b.size for b in chunk.buffers() if b is not None}
     return sum(sizes.values())
 

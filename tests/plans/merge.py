@@ -71,7 +71,8 @@ def _wrapped(total: float, dtype: pl.DataType) -> float:
         return float(total)
     bits = int(re.sub(r"\D", "", str(dtype)))
     low = -(2 ** (bits - 1)) if dtype.is_signed_integer() else 0
-    return (int(total) - low) % 2**bits + low
+    size: int = 2**bits
+    return (int(total) - low) % size + low
 
 
 def _deviation(partial: Partial, pieces: list[list[Any]]) -> float | None:

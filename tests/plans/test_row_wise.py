@@ -21,7 +21,8 @@ from streamlab.plans.exprs import (
 from streamlab.plans.functions import CONDITIONS, INSIDE_A_LIST, ROW_WISE
 from streamlab.plans.nodes import Select, Source, row_wise
 from streamlab.plans.tree import function_name, kind, to_tree
-from tests.plans.examples import EXAMPLES, SCHEMA, odd_frame
+from tests.plans.examples import EXAMPLES
+from tests.plans.odd import SCHEMA, odd_frame
 
 ODD = odd_frame()
 a, b = pl.col("a"), pl.col("b")

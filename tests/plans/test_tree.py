@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from streamlab.plans.codec import Value, pack, unpack
 from streamlab.plans.tree import from_tree, has_return_type, is_elementwise, to_tree
-from tests.plans.examples import EXAMPLES, odd_frame
+from tests.plans.examples import EXAMPLES
+from tests.plans.odd import odd_frame
 
 VALUES = st.recursive(
     st.none()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from functools import partial
 
 import pytest
 
@@ -64,7 +65,7 @@ def test_a_call_that_runs_out_is_cancelled():
         finally:
             ended.set()
 
-    with pytest.raises(WaitTimeoutError, match="after 0.01 s"):
+    with pytest.raises(WaitTimeoutError, match=r"after 0\.01 s"):
         io().call(long(), twin="", timeout=0.01)
     assert ended.wait(5)
 
@@ -178,16 +179,16 @@ def test_a_worker_does_one_thing_after_another():
     worker, order = Worker("test-worker"), list[int]()
 
     for n in range(50):
-        worker.submit(lambda n=n: order.append(n))
-    inner = worker.run(lambda: worker.run(lambda: threading.current_thread().name))
+        worker.submit(partial(order.append, n))
+    inner = worker.run(partial(worker.run, threading.current_thread))
 
-    assert (inner, order) == ("test-worker", list(range(50)))
+    assert (inner.name, order) == ("test-worker", list(range(50)))
     with pytest.raises(ZeroDivisionError):
-        worker.run(lambda: 1 / 0)
+        worker.run(partial(divmod, 1, 0))
     worker.close()
     with pytest.raises(WorkerClosedError):
         worker.submit(lambda: None)
-    assert worker.run(lambda: threading.current_thread()) is threading.current_thread()
+    assert worker.run(threading.current_thread) is threading.current_thread()
 
 
 @pytest.mark.slow
@@ -204,7 +205,9 @@ def test_importing_starts_nothing():
 
 @pytest.mark.slow
 def test_a_script_may_just_end_while_streams_run():
-    program = STREAM + """
+    program = (
+        STREAM
+        + """
 live = topic.live(start="earliest")
 few = live.filter(pl.col("n") > 50)
 sums = live.recompute(lambda lf: time.sleep(60) or lf)
@@ -213,6 +216,7 @@ ended = time.monotonic()
 import atexit
 atexit.register(lambda: print(time.monotonic() - ended))
 """
+    )
     done = run(program, seconds=20)
 
     counts, seconds = done.stdout.splitlines()
@@ -223,7 +227,9 @@ atexit.register(lambda: print(time.monotonic() - ended))
 
 @pytest.mark.slow
 def test_an_asyncio_program_uses_the_twins():
-    program = STREAM.replace("topic.send(rows)", "") + """
+    program = (
+        STREAM.replace("topic.send(rows)", "")
+        + """
 import asyncio
 
 async def main():
@@ -238,6 +244,7 @@ print(asyncio.run(main()))
 live = asyncio.run(topic.aio.live(start="earliest"))
 print(asyncio.run(live.aio.wait()).height)
 """
+    )
     done = run(program)
 
     assert done.stdout.split() == ["100", "100"]
@@ -246,7 +253,9 @@ print(asyncio.run(live.aio.wait()).height)
 
 @pytest.mark.slow
 def test_an_interrupted_wait_leaves_the_stream_alive():
-    program = STREAM + """
+    program = (
+        STREAM
+        + """
 import os, signal, threading
 
 live = topic.live(start="earliest")
@@ -259,6 +268,7 @@ except KeyboardInterrupt as interrupt:
 topic.send(rows)
 print(live.wait(count=200).height)
 """
+    )
     assert run(program).stdout.splitlines() == [
         "Stopped waiting. The stream goes on; trades.stop() ends it.",
         "200",
@@ -267,7 +277,9 @@ print(live.wait(count=200).height)
 
 @pytest.mark.slow
 def test_a_forked_child_has_stopped_streams_and_can_begin_anew():
-    program = STREAM + """
+    program = (
+        STREAM
+        + """
 import os, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
 
@@ -291,9 +303,12 @@ assert os.waitpid(child, 0)[1] == 0
 topic.send(rows)
 print(live.wait(count=200).height)
 """
+    )
     assert run(program).stdout.splitlines() == [
-        "('stopped', 'stopped') (100, 49) trades was stopped after 100 records, before "
-        "1 000 records. True",
+        (
+            "('stopped', 'stopped') (100, 49) trades was stopped after 100 records, "
+            "before 1 000 records. True"
+        ),
         "1",
         "200",
     ]

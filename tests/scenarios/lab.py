@@ -39,7 +39,9 @@ def topic(name: str, partitions: int = 1, **options: Any) -> sl.Topic:
     return sl.connect(BROKER).topic(name, **({"time": "time"} | options))
 
 
-def put(name: str, partition: int, payloads: list[bytes], ms: list[int] | None = None) -> None:
+def put(
+    name: str, partition: int, payloads: list[bytes], ms: list[int] | None = None
+) -> None:
     """Records for one partition, at these broker times (default: those of `row`)."""
     memory.broker("lab").make(name).append(
         Outgoing(

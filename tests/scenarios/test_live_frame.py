@@ -112,7 +112,9 @@ def test_a_wait_that_runs_out_says_how_far_it_came(name: str):
         "none waiting. The frame goes on; wait again, or raise timeout=."
     )
 
-    with pytest.raises(WaitTimeoutError, match="100 records, and not yet what was waited"):
+    with pytest.raises(
+        WaitTimeoutError, match="100 records, and not yet what was waited"
+    ):
         live.wait(lambda df: False, timeout=0.01)
 
 
@@ -130,7 +132,7 @@ def test_a_wait_says_that_the_source_is_paused_or_out_of_reach(name: str):
     live.resume()
     broker().cut("connection refused")
     try:
-        with pytest.raises(WaitTimeoutError, match="can't be reached: .*refused"):
+        with pytest.raises(WaitTimeoutError, match=r"can't be reached: .*refused"):
             live.wait(lambda _: False, timeout=0.6)
     finally:
         broker().mend()
@@ -201,7 +203,7 @@ async def test_the_async_twins_work_on_the_callers_own_loop(name: str):
 async def test_an_async_wait_runs_out_like_the_plain_one(name: str):
     live = await topic(name).aio.live()
 
-    with pytest.raises(WaitTimeoutError, match="after 0.01 s 0 of 1 records"):
+    with pytest.raises(WaitTimeoutError, match=r"after 0\.01 s 0 of 1 records"):
         await live.aio.wait(count=1, timeout=0.01)
 
 
@@ -216,20 +218,21 @@ async def test_a_plain_call_inside_a_foreign_loop_names_its_twin(name: str):
         with pytest.raises(WrongLoopError, match=twin):
             call()
     live = await source.aio.live()
-    for call, twin in (
-        (lambda: live.wait(count=1), r"await live\.aio\.wait\(…\)"),
-        (lambda: live.seek("earliest"), r"await live\.aio\.seek\(…\)"),
-        (lambda: list(live), "async for"),
-    ):
-        with pytest.raises(WrongLoopError, match=twin):
-            call()
+    with pytest.raises(WrongLoopError, match=r"await live\.aio\.wait\(…\)"):
+        live.wait(count=1)
+    with pytest.raises(WrongLoopError, match=r"await live\.aio\.seek\(…\)"):
+        live.seek("earliest")
+    with pytest.raises(WrongLoopError, match="async for"):
+        list(live)
 
 
 def test_callbacks_run_inside_waiting_calls_on_the_callers_thread(name: str):
     source = topic(name)
     live = source.live()
     seen: list[tuple[int, threading.Thread]] = []
-    stop = live.on_batch(lambda df: seen.append((df.height, threading.current_thread())))
+    stop = live.on_batch(
+        lambda df: seen.append((df.height, threading.current_thread()))
+    )
 
     source.send(SEVERAL)
     live.wait(count=100)
@@ -249,8 +252,14 @@ def test_a_keyed_frames_callback_gets_changes(name: str):
     last: dict[Any, int] = {}
 
     def note(change: Any) -> None:
-        last.update({row[:2]: row[2] for row in change.added.select(
-            "window_start", "symbol", "n").iter_rows()})
+        last.update(
+            {
+                row[:2]: row[2]
+                for row in change.added.select(
+                    "window_start", "symbol", "n"
+                ).iter_rows()
+            }
+        )
 
     counts.on_batch(note)
     source.send(SEVERAL[:50])
@@ -299,7 +308,10 @@ def test_with_ends_the_stream_and_keeps_its_rows(name: str):
     assert late_reader.df.height == 50
     assert live.select("price").df.columns == ["price"]
     assert live.window("50s").agg(n=pl.len()).df["n"].to_list() == [50, 50]
-    assert live.recompute(lambda lf: lf.select(pl.col("price").sum())).wait().item() == 4950
+    assert (
+        live.recompute(lambda lf: lf.select(pl.col("price").sum())).wait().item()
+        == 4950
+    )
     feed = live._feed
     assert feed.pipeline.budget.held == 0
     assert feed.pipeline._graph is None

@@ -123,13 +123,12 @@ def test_several_frames_at_one_version_take_their_queries_along(name: str):
 def test_steps_after_a_query_belong_into_the_query(name: str):
     sums = topic(name).live().recompute(total)
 
-    for call in (
-        lambda: sums.filter(pl.col("n") > 1),
-        lambda: sums.window("10s").agg(pl.len()),
-        lambda: sums.recompute(total),
-    ):
-        with pytest.raises(UsageError, match="into the query"):
-            call()
+    with pytest.raises(UsageError, match="into the query"):
+        sums.filter(pl.col("n") > 1)
+    with pytest.raises(UsageError, match="into the query"):
+        sums.window("10s").agg(pl.len())
+    with pytest.raises(UsageError, match="into the query"):
+        sums.recompute(total)
 
 
 def test_what_reads_a_stopped_frame_says_so(name: str):
@@ -194,7 +193,7 @@ def test_after_a_seek_all_frames_are_those_of_a_fresh_start_there(name: str):
             assert frame.stats.store == fresh[key].stats.store, key
     assert moved["late"].df.height
     assert moved["counts"].check_parity().startswith("equal")
-    assert {t.forgotten for t in told} >= {130, 20}
+    assert {t.forgotten for t in told} >= {150, 20}
     assert any(t.removed.height == 20 for t in told)
 
 
@@ -279,7 +278,9 @@ def test_records_from_before_a_seek_never_reach_the_frames_after_it(name: str):
 
 def test_the_lesson_of_the_manual_works_as_it_stands():
     sl.reset()
-    sensors = sl.demo("sensors", rate=20_000, count=2_000, late=0.1, delay="5s", poison=0.005)
+    sensors = sl.demo(
+        "sensors", rate=20_000, count=2_000, late=0.1, delay="5s", poison=0.005
+    )
     live = sensors.live(start="earliest")
     answer = live.window("10s", by="sensor").agg(n=pl.len())
     answer.wait(count=2_000)
@@ -304,7 +305,9 @@ def test_the_lesson_of_the_manual_works_as_it_stands():
 def test_a_wrong_answer_is_told_with_the_first_wrong_row_and_the_hint():
     right = pl.DataFrame({"time": [moment(0), moment(10)], "n": [2, 3]})
 
-    wrong = sl.check(right.with_columns(n=pl.lit(2)), right, on="time", hint="count all")
+    wrong = sl.check(
+        right.with_columns(n=pl.lit(2)), right, on="time", hint="count all"
+    )
     short = sl.check(right.head(1), right, on="time")
     more = sl.check(right, right.head(1), on="time")
     twice = sl.check(pl.concat([right, right]), right, on="time")
@@ -320,7 +323,7 @@ def test_a_wrong_answer_is_told_with_the_first_wrong_row_and_the_hint():
 
 
 def test_only_a_demo_knows_the_truth(name: str):
-    with pytest.raises(UsageError, match="only sl.demo"):
+    with pytest.raises(UsageError, match=r"only sl\.demo"):
         _ = topic(name).truth
 
 
@@ -335,5 +338,3 @@ def test_reset_forgets_what_is_in_memory(name: str):
     assert live.status().state == "stopped"
     assert live.df.height == 100
     assert sl.connect("memory://lab").topics() == []
-
-

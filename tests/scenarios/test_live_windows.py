@@ -123,8 +123,12 @@ def test_a_bounded_stream_closes_its_windows_without_a_lateness(name: str):
 
 
 def test_a_poisoned_record_is_shown_and_stops_nothing(name: str):
-    source = sent(name, [row(1), b"{broken", row(2, "twelve"), row(3)], schema={
-        "time": pl.Int64, "symbol": pl.String, "price": pl.Float64}, format="json")
+    source = sent(
+        name,
+        [row(1), b"{broken", row(2, "twelve"), row(3)],
+        schema={"time": pl.Int64, "symbol": pl.String, "price": pl.Float64},
+        format="json",
+    )
     live = source.live(start="earliest")
     few = live.errors.keep(1)
 
@@ -144,7 +148,14 @@ def test_a_failing_step_fails_its_frame_alone_and_names_the_record(name: str):
     good = live.select("symbol")
     bad = live.with_columns(amount=pl.col("price").cast(pl.Float64))
     deeper = bad.window("10s").agg(COUNT)
-    put(name, 0, [json.dumps(r).encode() for r in (row(1, "1.5"), row(2, "twelve"), row(3, "3.5"))])
+    put(
+        name,
+        0,
+        [
+            json.dumps(r).encode()
+            for r in (row(1, "1.5"), row(2, "twelve"), row(3, "3.5"))
+        ],
+    )
 
     live.wait(count=3)
 
@@ -204,7 +215,9 @@ def test_windows_of_windows_are_refused_with_ways_out_that_exist(name: str):
         words = str(caught.value)
         assert ".closed" in words
         assert ".recompute(lambda lf: lf." in words
-        assert not {"lf.window(", ".in_order", ".group_by(", "parquet"} & set(words.split())
+        assert not {"lf.window(", ".in_order", ".group_by(", "parquet"} & set(
+            words.split()
+        )
         assert "lf.window(" not in words
     with pytest.raises(RevisingFrameError, match=r"\.closed of the window itself"):
         counts.filter(pl.col("n") > 1).window("1m")
@@ -221,7 +234,9 @@ def test_spans_are_checked_at_the_call(name: str):
         ).window("10s", on="n")
     with pytest.raises(UsageError, match="of what length"):
         live.window()
-    with pytest.raises(UsageError, match=r"without aggregates; add \.agg\(n=pl\.len\(\)\)"):
+    with pytest.raises(
+        UsageError, match=r"without aggregates; add \.agg\(n=pl\.len\(\)\)"
+    ):
         live.window("10s").agg()
     assert "add .agg(n=pl.len())" in repr(live.window("10s"))
 
@@ -300,7 +315,7 @@ def test_many_frames_share_one_budget(name: str):
         for m in live._feed.pipeline.members
     )
     for frame in (live, *others, counts):
-        assert 0 < frame.df.height
+        assert frame.df.height > 0
         balanced(frame)
     assert live.stats.store.forgotten > 0
 
@@ -400,7 +415,9 @@ def test_parity_finds_a_wrong_engine(name: str, monkeypatch: pytest.MonkeyPatch)
     pipeline = live._feed.pipeline
     right = pipeline._put_source
     monkeypatch.setattr(
-        pipeline, "_put_source", lambda taken: right(taken._replace(rows=taken.rows.head(3)))
+        pipeline,
+        "_put_source",
+        lambda taken: right(taken._replace(rows=taken.rows.head(3))),
     )
     graph = pipeline._graph
     assert graph is not None
@@ -428,8 +445,10 @@ def test_parity_is_refused_where_it_means_nothing(name: str):
 
 def test_steps_and_plans_are_told(name: str):
     live = sent(name, SEVERAL).live(start="earliest")
-    counts = live.filter(pl.col("price") > 1).window("10s", by="symbol").agg(
-        COUNT, middle=pl.col("price").median()
+    counts = (
+        live.filter(pl.col("price") > 1)
+        .window("10s", by="symbol")
+        .agg(COUNT, middle=pl.col("price").median())
     )
 
     assert counts.steps == f"{name} → filter → window 10s by symbol"

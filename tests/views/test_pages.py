@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamlab.views.pages import CREDIT, FORGOTTEN_S, Pages
+from streamlab.views.pages import FORGOTTEN_S, Pages
 
 
 def sent(pages: Pages, now: float = 0.0, *, busy: bool = False, most: int = 50) -> int:
@@ -18,7 +18,7 @@ def test_a_page_that_does_not_answer_gets_eight_messages():
     pages = Pages()
     pages.hello("a")
 
-    assert sent(pages) == CREDIT
+    assert sent(pages) == 8
     assert pages.wait(10.0, busy=False) is None
 
 
@@ -26,7 +26,7 @@ def test_an_answer_is_asked_for_before_the_credit_ends():
     pages = Pages()
     pages.hello("a")
 
-    asked = [pages.next(0.0)[1] for _ in range(CREDIT)]
+    asked = [pages.next(0.0)[1] for _ in range(8)]
 
     assert asked == [False] * 3 + [True] * 5
 
@@ -49,7 +49,7 @@ def test_a_silent_page_holds_the_others_back_for_a_second_only():
     pages.answer("awake", pages.seq)
 
     assert pages.wait(0.5, busy=False) == 0.5
-    assert sent(pages, 1.0) == CREDIT
+    assert sent(pages, 1.0) == 8
 
 
 def test_while_a_cell_runs_a_little_goes_out_without_answers_less_and_less():

@@ -121,6 +121,11 @@ def frames(page: LabPage, name: str) -> int:
     return count
 
 
+def wait_for_frames(page: LabPage, name: str, enough: int) -> None:
+    """Wait until the page has drawn `enough` messages in all."""
+    assert settle(lambda: frames(page, name) >= enough)
+
+
 def grow(page: LabPage, frame: str, times: int) -> None:
     page.ask(f"[{frame}.grow() for _ in range({times})] and None")
 
@@ -157,20 +162,17 @@ def type_free(value: Any) -> Any:
 
 
 def test_an_update_of_ten_rows_takes_at_most_four_kilobytes(page: LabPage):
-    time.sleep(0.5)  # nothing else may be on its way
-    drawn, before = frames(page, "live"), len(page.received)
-    sizes = []
+    drawn, received = frames(page, "live"), sum(page.received)
 
-    for _ in range(10):
-        start = len(page.received)
-        page.ask("live.grow(10)")
-        drawn += 1
-        assert settle(lambda: frames(page, "live") >= drawn)
-        sizes.append(page.received[start:])
+    page.ask("globals().update(end=post.every(0.1, live.grow))")
+    wait_for_frames(page, "live", drawn + 20)
+    page.ask("end()")
 
-    carried = max(max(size) for size in sizes)
-    assert before < len(page.received)
-    assert carried <= 4_000
+    updates = frames(page, "live") - drawn
+    assert updates >= 20
+    assert (
+        sum(page.received) - received
+    ) / updates <= 4_000  # answers and all else included
 
 
 def test_labels_stay_inside_the_canvas_after_an_empty_start(page: LabPage):
@@ -230,7 +232,7 @@ def test_a_zoom_stays_while_rows_come(page: LabPage):
     for _ in range(3):
         drawn = frames(page, "live")
         grow(page, "live", 1)
-        assert settle(lambda: frames(page, "live") > drawn)
+        wait_for_frames(page, "live", drawn + 1)
 
     assert domain() == zoomed
     page.page.mouse.dblclick(box["x"] + 300, box["y"] + 120)
@@ -241,16 +243,11 @@ def test_frames_go_on_while_a_cell_sleeps(page: LabPage):
     page.ask("globals().update(end=post.every(0.1, live.grow))")
     before = frames(page, "live")
 
-    page.run_cell(len(CELLS) - 1, wait=False)
-    page.wait_for("document.querySelectorAll('.jp-InputPrompt').length > 0")
-    drawn_before = before
-    page.settle()
-    key_now = page.page.evaluate(
-        "() => [...globalThis.__streamlab.charts.values()].map((chart) => chart.frames)"
-    )
-
+    page.run_cell(len(CELLS) - 1)  # returns when the cell is done
+    drawn = frames(page, "live") - before
     page.ask("end()")
-    assert max(key_now) - drawn_before >= 15
+
+    assert drawn >= 15
 
 
 def test_a_page_that_freezes_gets_eight_frames_and_catches_up(page: LabPage):
@@ -323,16 +320,22 @@ def test_without_its_kernel_the_last_picture_is_marked_as_frozen(page: LabPage):
     assert page.page.locator(".sl-chart canvas").count() == 4
 
 
-def test_a_saved_notebook_without_its_kernel_shows_pictures_and_a_table(page: LabPage):
-    page.reload()
+def test_elsewhere_a_saved_notebook_shows_pictures_and_a_table(page: LabPage, lab: Lab):
+    saved = (lab.folder / "views.ipynb").read_text()
+    # Changed by another hand, it is not trusted, like one that comes by mail.
+    (lab.folder / "copy.ipynb").write_text(
+        saved.replace("import altair", "import  altair")
+    )
 
-    assert settle(lambda: page.page.locator(".jp-OutputArea-output img").count() >= 3)
-    assert settle(lambda: any("window_start" in text for text in page.outputs()))
+    copy = lab.open("copy.ipynb")
+
+    assert settle(lambda: copy.page.locator(".jp-OutputArea-output img").count() == 3)
+    assert any("window_start" in text for text in copy.outputs())
+    assert copy.errors == []
+    assert copy.strangers == []
+    copy.close()
 
 
-def test_nothing_was_asked_of_other_hosts_and_no_error_is_ours(page: LabPage):
+def test_nothing_was_asked_of_other_hosts_and_no_error_was_logged(page: LabPage):
     assert page.strangers == []
-    assert [
-        error for error in page.errors if "streamlab" in error or "uncaught" in error
-    ] == []
     assert page.errors == []
