@@ -127,4 +127,4 @@ def _rate(blocks: Sequence[Records]) -> float | None:
 def _stamps(block: Records) -> Sequence[int]:
     if block.timestamps_ms is not None:
         return block.timestamps_ms
-    return [int(bytes(offset).split(b"-")[0]) for offset in block.offsets]  # type: ignore[arg-type]
+    return [int(bytes(offset).split(b"-")[0]) for offset in block.offsets]

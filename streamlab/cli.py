@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ import cyclopts
 from cyclopts import Parameter
 from rich.console import Console
 
-from streamlab.errors import StreamlabError
+from streamlab.errors import MissingExtraError, StreamlabError
 
 app = cyclopts.App(
     name="streamlab",
@@ -64,12 +65,8 @@ def _lab(speed: float, port: int, *, browser: bool) -> int:
     from streamlab.replay import VARIABLE, Market
 
     console = Console(stderr=True)
-    try:
-        import jupyterlab as _  # noqa: F401 - only whether it is there
-    except ImportError:
-        raise SystemExit(
-            "streamlab demo needs JupyterLab: pip install 'streamlab[demo]'"
-        ) from None
+    if find_spec("jupyterlab") is None:
+        raise MissingExtraError("streamlab demo", library="jupyterlab", extra="demo")
     with console.status("starting the broker …"):
         market = Market(speed=speed)
     try:

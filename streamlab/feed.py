@@ -138,8 +138,9 @@ class Feed:
 
     def stop(self, *, wait: bool = True) -> None:
         """Close the connection, drop the state, keep the rows; bounded by two seconds."""
-        if self.over == "stopped" and (self._closing is None or self._closing.done()):
+        if not self._io.running or (self._closing is not None and self._closing.done()):
             return
+        self.over = "stopped"  # at once, whoever looks before the connection is closed
         closing = asyncio.run_coroutine_threadsafe(self.aclose(), self._io.loop)
         if wait and not self._io.here():
             with suppress(concurrent.futures.TimeoutError):

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,7 @@ def run(out: Path, *, speed: float, console: Console) -> int:
     from streamlab.cli import NOTEBOOK, notebooks
 
     out.mkdir(parents=True, exist_ok=True)
-    try:
-        import nbformat
-    except ImportError:
-        raise MissingExtraError(
-            "streamlab demo --headless", library="nbclient", extra="demo"
-        ) from None
+    nbformat = _optional("nbformat")
     source = notebooks() / NOTEBOOK
     notebook = nbformat.read(source, as_version=4)
     with console.status("starting the broker …"):
@@ -55,6 +51,19 @@ def run(out: Path, *, speed: float, console: Console) -> int:
     console.print(_table(found))
     console.print(f"Wrote {', '.join(sorted(path.name for path in out.iterdir()))} to {out}")
     return 0
+
+
+def _optional(library: str) -> Any:
+    """A library of the demo's extra.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        return import_module(library)
+    except ModuleNotFoundError:
+        what = "streamlab demo --headless"
+        raise MissingExtraError(what, library=library, extra="demo") from None
 
 
 @contextmanager
@@ -73,11 +82,8 @@ def _environment(name: str, value: str) -> Iterator[None]:
 
 def _execute(notebook: Any, folder: Path, console: Console) -> dict[str, Any]:
     """All cells in order, then the summary in the same kernel."""
-    import nbformat
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError
-
-    client = NotebookClient(
+    nbformat, nbclient = _optional("nbformat"), _optional("nbclient")
+    client = nbclient.NotebookClient(
         notebook, timeout=CELL_SECONDS, resources={"metadata": {"path": str(folder)}}
     )
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
@@ -87,7 +93,7 @@ def _execute(notebook: Any, folder: Path, console: Console) -> dict[str, Any]:
         for index, cell in enumerate(cells):
             try:
                 client.execute_cell(cell, index)
-            except CellExecutionError as error:
+            except nbclient.exceptions.CellExecutionError as error:
                 raise DemoFailedError(f"cell {index + 1} failed: {error}") from None
             progress.advance(task)
         last = nbformat.v4.new_code_cell(SUMMARY)
@@ -108,16 +114,14 @@ def summary() -> dict[str, Any]:
     from streamlab.cells import CELLS
     from streamlab.live import running
     from streamlab.plans.nodes import Window
+    from streamlab.plotting import Shown
     from streamlab.views.chart import RollingChart
 
     frames = running()
     sources = [frame for frame in frames if frame.source is frame]
     windows = [frame for frame in frames if isinstance(frame.plan, Window)]
-    charts = [
-        entry.thing.widget
-        for entry in CELLS.entries
-        if isinstance(getattr(entry.thing, "widget", None), RollingChart)
-    ]
+    shown = [e.thing.widget for e in CELLS.entries if isinstance(e.thing, Shown)]
+    charts = [widget for widget in shown if isinstance(widget, RollingChart)]
     picture = charts[-1].to_png() if charts else b""
     return {
         "received": sum(frame.stats.received for frame in sources),
@@ -131,13 +135,11 @@ def summary() -> dict[str, Any]:
 
 def _write(notebook: Any, found: dict[str, Any], out: Path, stem: str) -> None:
     """The executed notebook, a page of it, and the picture of its last chart."""
-    import nbformat
-    from nbconvert import HTMLExporter
-
+    nbformat, nbconvert = _optional("nbformat"), _optional("nbconvert")
     if not found["png"]:
         raise DemoFailedError("the notebook showed no chart.")
     nbformat.write(notebook, out / f"{stem}.ipynb")
-    page, _ = HTMLExporter().from_notebook_node(notebook)
+    page, _ = nbconvert.HTMLExporter().from_notebook_node(notebook)
     (out / f"{stem}.html").write_text(page, encoding="utf-8")
     (out / f"{stem}.png").write_bytes(base64.b64decode(found["png"]))
 

@@ -57,6 +57,7 @@ class HeldKeys(Held):
         self._waiting = waiting
         self._rules = rules
         self.counts = Counts()
+        self.bytes = 0
 
     @property
     def settled(self) -> bool:
@@ -66,6 +67,8 @@ class HeldKeys(Held):
     def _assemble(self) -> pl.DataFrame:
         frame, self.counts = self._rules.settle(self._pieces[0], self._waiting)
         self._waiting = ()
+        # What was replaced may be all that a buffer is held for.
+        frame, self.bytes = own(frame)
         return frame
 
     @property
@@ -199,8 +202,7 @@ class KeyStore:
         held = self._held
         if held is None or not held.settled or not self._waiting:
             return
-        # What was replaced may be all that a buffer is held for.
-        self._base, self._base_bytes = own(held.frame())
+        self._base, self._base_bytes = held.frame(), held.bytes
         self._waiting = []
         self._waiting_rows = self._waiting_removals = 0
         self._count(held.counts)

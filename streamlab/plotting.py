@@ -13,7 +13,8 @@ from streamlab.observed import Observed
 from streamlab.plans import nodes
 from streamlab.runtime import kernel
 from streamlab.runtime.loop import io
-from streamlab.views.chart import RollingChart, frames_in, rolling
+from streamlab.views.chart import RollingChart, rolling
+from streamlab.views.spec import frames_in
 from streamlab.views.table import LiveTable
 
 WIDTH, HEIGHT = 640, 300

@@ -82,7 +82,7 @@ class Latest(NamedTuple):
 class Newest(NamedTuple):
     """The newest `count` *messages* of the topic, over all its partitions."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # hides a method of tuples nobody calls
 
 
 class AtTime(NamedTuple):

@@ -13,7 +13,7 @@ from streamlab.frame import Keep
 from streamlab.keeping import parse_keep
 from streamlab.members import Member
 from streamlab.plans import nodes
-from streamlab.plans.exprs import check_row_wise, parse, parse_predicates
+from streamlab.plans.exprs import check_row_wise, check_select, parse, parse_predicates
 from streamlab.plans.nodes import output_schema
 from streamlab.reading import Reading
 from streamlab.windows import WindowBuilder, window_spec
@@ -49,6 +49,7 @@ class Verbs(Reading):
     def select(self, *exprs: Any, **named: Any) -> Self:
         """Only these columns, as polars' `select`; each row by itself."""
         found = parse(exprs, named)
+        check_select(found, self.schema)
         return self._row_wise("select", found, nodes.Select(self._node, found))
 
     def with_columns(self, *exprs: Any, **named: Any) -> Self:

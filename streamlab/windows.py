@@ -11,7 +11,7 @@ import polars as pl
 from streamlab.durations import Span, fixed_span, span
 from streamlab.errors import ColumnNotFoundError, SpanError, TimeZoneError, UsageError
 from streamlab.plans import nodes
-from streamlab.plans.exprs import parse
+from streamlab.plans.exprs import check_aggregation, parse
 
 F = TypeVar("F")
 
@@ -115,6 +115,8 @@ class WindowBuilder(Generic[F]):
         exprs = parse(aggs, named)
         if not exprs:
             raise UsageError(f"{self!r}")
+        for expr in exprs:
+            check_aggregation(expr, name=expr.meta.output_name())
         w = self._window
         return self._make(
             nodes.Window(

@@ -81,5 +81,5 @@ def test_binders_python_is_one_that_the_package_supports() -> None:
     named = (BINDER / "runtime.txt").read_text("utf-8").strip()
     minor = int(named.removeprefix("python-3."))
 
-    assert 11 <= minor
+    assert minor >= 11
     assert sys.version_info >= (3, 11)

@@ -5,22 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import nbclient
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
+nb: Any = nbformat  # its functions are not typed
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 STREAMS = "from streamlab.live import running; print(len(running()))"
 
 
-def execute(client: NotebookClient, notebook: Any) -> None:
+def execute(client: nbclient.NotebookClient, notebook: Any) -> None:
     for index, cell in enumerate(notebook.cells):
         client.execute_cell(cell, index)
 
 
-def printed(client: NotebookClient, notebook: Any, code: str) -> str:
-    cell = nbformat.v4.new_code_cell(code)
+def printed(client: nbclient.NotebookClient, notebook: Any, code: str) -> str:
+    cell = nb.v4.new_code_cell(code)
     notebook.cells.append(cell)
     client.execute_cell(cell, len(notebook.cells) - 1)
     notebook.cells.pop()
@@ -34,8 +35,8 @@ def printed(client: NotebookClient, notebook: Any, code: str) -> str:
 def test_a_notebook_runs_twice_in_one_kernel_and_the_second_run_replaces_the_first(
     path: Path,
 ) -> None:
-    notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, timeout=60, resources={"metadata": {"path": FOLDER}})
+    notebook = nb.read(path, as_version=4)
+    client = nbclient.NotebookClient(notebook, timeout=60, resources={"metadata": {"path": FOLDER}})
 
     with client.setup_kernel():
         execute(client, notebook)
@@ -49,7 +50,7 @@ def test_a_notebook_runs_twice_in_one_kernel_and_the_second_run_replaces_the_fir
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
-    notebook = nbformat.read(path, as_version=4)
+    notebook = nb.read(path, as_version=4)
 
     assert [cell for cell in notebook.cells if cell.get("outputs")] == []
     assert not notebook.metadata.get("widgets")

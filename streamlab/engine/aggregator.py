@@ -13,6 +13,7 @@ from streamlab.engine.rawrows import SLOT, RawRows
 from streamlab.engine.states import State, state_of
 from streamlab.engine.watermark import Int64s
 from streamlab.plans.aggregates import Partial, Split, split
+from streamlab.plans.steady import steady
 
 START, CLOCK, PLACE = "__start", "__clock", "__place"
 
@@ -28,7 +29,7 @@ class Aggregator:
         self._states: list[list[State]] = []
         self.shrink()
         pairs = zip(self._aggs, self._splits, strict=True)
-        self._raw = [expr for expr, found in pairs if not found]
+        self._raw = [steady(expr, schema) for expr, found in pairs if not found]
         self._needed = _columns_of(self._raw, schema)
         self._rows = RawRows()
         columns = {name: schema[name] for name in self._needed}

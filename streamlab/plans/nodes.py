@@ -37,7 +37,7 @@ from streamlab.plans.kinds import (
     where,
     window_of,
 )
-from streamlab.plans.steady import steady
+from streamlab.plans.steady import SIGNS, steady
 
 __all__ = [
     "Closed",
@@ -163,7 +163,7 @@ def _project(
 def _steady(
     exprs: Sequence[pl.Expr], lf: pl.LazyFrame, keep: Sequence[str]
 ) -> Sequence[pl.Expr]:
-    if not any(" / " in str(each) for each in exprs):
+    if not any(sign in str(each) for each in exprs for sign in SIGNS):
         return exprs
     hidden = set(keep)
     schema = lf.collect_schema()

@@ -2,9 +2,9 @@
 
 polars divides a column by a constant by way of its reciprocal, but a single row (alone in its
 chunk, or in its thread's share of a batch) exactly: in a third of all cases `x / 3` has another
-last bit then. A float may differ by that, but not what is made of it: `(cents / 100 > 0.29).sum()`
-would hang on how the stream was cut. So a plan multiplies by the reciprocal itself, which is what
-polars gives for many rows, bit for bit.
+last bit then, and `x // 0.1` another whole number. A float may differ by a bit, but not what is
+made of it: `(cents / 100 > 0.35).sum()` would hang on how the stream was cut. So a plan multiplies
+by the reciprocal itself, which is what polars gives for many rows, bit for bit.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from streamlab.plans.tree import (
     to_tree,
 )
 
+SIGNS = (" / ", " // ", " % ")
+_OPERATORS = ("TrueDivide", "FloorDivide", "Modulus")
+
 
 def steady(expr: pl.Expr, schema: pl.Schema) -> pl.Expr:
     """The expression with its divisions by constants as multiplications.
@@ -34,7 +37,8 @@ def steady(expr: pl.Expr, schema: pl.Schema) -> pl.Expr:
         expr: over columns of `schema`.
         schema: the columns it sees.
     """
-    if " / " not in str(expr):
+    text = str(expr)
+    if not any(sign in text for sign in SIGNS):
         return expr
     tree = to_tree(expr)
     if has_python(tree):
@@ -47,27 +51,41 @@ def steady_tree(node: Value, schema: pl.Schema) -> Value:
     """`steady` for a tree without Python functions."""
 
     def change(name: str, body: Value) -> Value | None:
-        if name != "BinaryExpr" or field(body, "op") != "TrueDivide":
+        if name != "BinaryExpr" or field(body, "op") not in _OPERATORS:
             return None
-        left, right = field(body, "left"), field(body, "right")
-        divisor = _constant(right)
-        if divisor is None or not _divides_as_float(left, schema):
+        divisor = _constant(field(body, "right"))
+        if divisor is None or not _gives_float(field(body, "left"), body, schema):
             return None
-        wide: Value = {
-            "Cast": {
-                "expr": steady_tree(left, schema),
-                "dtype": {"Literal": "Float64"},
-                "options": "Strict",
-            }
-        }
-        factor: Value = {"Literal": {"Scalar": {"Float64": _reciprocal(divisor)}}}
-        return {"BinaryExpr": {"left": wide, "op": "Multiply", "right": factor}}
+        left = _as_float(steady_tree(field(body, "left"), schema))
+        share = _binary(left, "Multiply", _number(_reciprocal(divisor)))
+        if field(body, "op") == "TrueDivide":
+            return share
+        floor: Value = {"Function": {"input": [share], "function": "Floor"}}
+        if field(body, "op") == "FloorDivide":
+            return floor
+        return _binary(left, "Minus", _binary(floor, "Multiply", _number(divisor)))
 
     return replace(node, change)
 
 
+def _binary(left: Value, operator: str, right: Value) -> Value:
+    return {"BinaryExpr": {"left": left, "op": operator, "right": right}}
+
+
+def _number(value: float) -> Value:
+    return {"Literal": {"Scalar": {"Float64": value}}}
+
+
+def _as_float(node: Value) -> Value:
+    dtype: Value = {"Literal": "Float64"}
+    return {"Cast": {"expr": node, "dtype": dtype, "options": "Strict"}}
+
+
 def divides_by_constant(node: Value) -> bool:
-    """Whether a division is left whose last bit hangs on the number of rows."""
+    """Whether a division is left whose last bit hangs on the number of rows.
+
+    Of those that are left, `//` and `%` are between integers, and exact.
+    """
 
     def wanted(name: str, body: Value) -> bool:
         divided = name == "BinaryExpr" and field(body, "op") == "TrueDivide"
@@ -93,13 +111,20 @@ def _constant(node: Value) -> float | None:
     return None if found[0] is None or found.dtype == pl.Float32 else float(found[0])
 
 
-def _divides_as_float(node: Value, schema: pl.Schema) -> bool:
+def _gives_float(left: Value, body: Value, schema: pl.Schema) -> bool:
+    """Whether integers or Float64 are divided, and Float64 comes of it."""
+    both = [
+        from_tree(left).alias("left"),
+        from_tree({"BinaryExpr": body}).alias("whole"),
+    ]
     try:
-        found = pl.LazyFrame(schema=schema).select(from_tree(node)).collect_schema()
+        found = pl.LazyFrame(schema=schema).select(both).collect_schema()
     except pl.exceptions.PolarsError:
         return False
-    types = found.dtypes()
-    return len(types) == 1 and (types[0].is_integer() or types[0] == pl.Float64)
+    divided = found["left"]
+    return found["whole"] == pl.Float64 and (
+        divided.is_integer() or divided == pl.Float64
+    )
 
 
 def _reciprocal(value: float) -> float:

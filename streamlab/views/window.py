@@ -241,7 +241,8 @@ class KeyedWindow:
             time: the column that says which rows are newest; None: those that came last.
         """
         self.lost = False
-        self._cut = False  # some rows of the frame are not among ours
+        self._cut = False  # some rows of the frame are not among ours,
+        self._older = 0  # at least so many, all of them older than ours
         self._plan, self._columns, self._key, self._time = plan, columns, key, time
         self._shown = _Shown()
         self._numbers: dict[tuple[Any, ...], int] = {}
@@ -264,20 +265,22 @@ class KeyedWindow:
         ids = np.fromiter(self._numbers.values(), np.int64, len(self._numbers))
         self.lost = self._cut = False
         self._rows, self._ids = rows, ids
-        self._fit()
+        self._older = len(self._fit())
 
     def apply(self, change: Change) -> None:
         if change.removed.height:
             self._drop(self._keys(simple(change.removed)))
         if change.added.height:
             self._upsert(simple(change.added))
-        # Which keys were forgotten, or come back into view, only the frame itself knows. Of a
-        # cut frame the oldest are not shown anyway.
+        # The frame forgets its first by key. Once those may be among ours, or rows come back
+        # into view, only the frame itself knows which.
+        self._older -= change.forgotten
+        by_time = self._key[:1] == (self._time,)
         gap = self._cut and self._rows.height < self._plan.rows
         hidden_key = change.added.width and not set(self._key) <= set(
             change.added.columns
         )
-        if (change.forgotten and not self._cut) or gap or hidden_key:
+        if self._older < 0 or (change.forgotten and not by_time) or gap or hidden_key:
             self.lost = True
 
     def take(self) -> Delta:
@@ -307,31 +310,39 @@ class KeyedWindow:
 
     def _drop(self, keys: list[tuple[Any, ...]]) -> None:
         gone = [self._numbers.pop(key) for key in keys if key in self._numbers]
+        self._older = max(0, self._older - (len(keys) - len(gone)))
         self._select(~np.isin(self._ids, gone))
 
     def _upsert(self, rows: pl.DataFrame) -> None:
-        keys = self._keys(rows)
+        keys, known = self._keys(rows), self._next
         ids = np.fromiter((self._number(key) for key in keys), np.int64, len(keys))
         self._select(~np.isin(self._ids, ids))
         self._rows = (
             pl.concat([self._rows, rows], rechunk=True) if self._rows.width else rows
         )
         self._ids = np.concatenate([self._ids, ids])
-        self._fit()
+        # A key from here on may be one that was cut before: it is not counted twice.
+        self._older += int((self._fit() < known).sum())
 
-    def _fit(self) -> None:
-        budget = self._plan.rows
-        if self._rows.height <= budget:
-            return
+    def _fit(self) -> Ids:
+        """Keep the newest rows of the budget; returns the numbers of the others."""
+        over = self._rows.height - self._plan.rows
+        if over <= 0:
+            return _NO_IDS
         self._cut = True
+        by_age = [
+            name for name in (self._time, *self._key) if name in self._rows.columns
+        ]
         order = np.arange(self._rows.height)
-        if self._time and self._time in self._rows.columns:
-            order = self._rows[self._time].arg_sort(nulls_last=False).to_numpy()
-        keep = np.zeros(self._rows.height, bool)
-        keep[order[-budget:]] = True
+        if self._time in by_age:
+            order = self._rows.select(pl.arg_sort_by(by_age)).to_series().to_numpy()
+        keep = np.ones(self._rows.height, bool)
+        keep[order[:over]] = False
+        cut = self._ids[~keep]
         self._select(keep)
-        shown = set(self._ids.tolist())
-        self._numbers = {k: n for k, n in self._numbers.items() if n in shown}
+        gone = set(cut.tolist())
+        self._numbers = {k: n for k, n in self._numbers.items() if n not in gone}
+        return cut
 
     def _select(self, keep: npt.NDArray[np.bool_]) -> None:
         if not keep.all():

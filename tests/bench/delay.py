@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -51,7 +52,7 @@ def send(url: str, key: str, seconds: float) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*words, str(RATE), str(seconds), str(EVERY_MS)])
 
 
-def quantiles(delays: list[np.ndarray]) -> str:
+def quantiles(delays: list[Any]) -> str:
     """p50 and p99 in ms, and how many."""
     both = np.concatenate(delays) if delays else np.zeros(1)
     p50, p99 = np.quantile(both, [0.5, 0.99])
@@ -61,11 +62,13 @@ def quantiles(delays: list[np.ndarray]) -> str:
 def bare(url: str, seconds: float) -> str:
     """A loop that only reads."""
 
-    async def loop() -> list[np.ndarray]:
+    async def loop() -> list[Any]:
         client = redis.asyncio.Redis.from_url(url)
-        found, last, end = [], "$", time.time() + seconds + 1
+        found: list[Any] = []
+        last: Any = "$"
+        end = time.time() + seconds + 1
         while time.time() < end:
-            reply = await client.xread({"bare": last}, count=1_000, block=500)
+            reply: Any = await client.xread({"bare": last}, count=1_000, block=500)
             now = time.time_ns()
             for _, entries in reply:
                 last = entries[-1][0]
@@ -88,7 +91,7 @@ def ours(url: str, key: str, seconds: float, *, busy: bool) -> str:
     live = topic.live(start="latest", keep=200_000)
     window = live.window("1s", by="key").agg(mean=pl.col("value").mean(), n=pl.len())
     chart = window.plot.line(y="mean", x="window_start", color="key:N")
-    delays: list[np.ndarray] = []
+    delays: list[Any] = []
 
     def changed(change: Change) -> None:
         if change.added.height:

@@ -234,11 +234,15 @@ def test_a_row_wise_step_neither_sees_nor_loses_the_hidden_columns(name: str) ->
 def test_division_by_a_constant_does_not_hang_on_the_number_of_rows() -> None:
     rng = random.Random(3)  # noqa: S311
     numbers = pl.DataFrame({"f": [rng.uniform(0, 9) for _ in range(200)]})
-    numbers = numbers.with_columns(i=(pl.col("f") * 1e6).cast(pl.Int64))
+    numbers = numbers.with_columns(
+        i=(pl.col("f") * 1e6).cast(pl.Int64), tenths=pl.col("f").round(1)
+    )
     exprs = (
         (pl.col("f") / 3).alias("a"),
         (pl.col("i") / 1e9).alias("b"),
         (pl.col("i") / 7 / (pl.lit(2) + 1)).alias("c"),
+        (pl.col("tenths") // 0.1).alias("d"),
+        (pl.col("tenths") % 0.1).alias("e"),
     )
     step = Select(Source("numbers"), exprs)
 
@@ -256,19 +260,28 @@ def test_division_by_a_constant_does_not_hang_on_the_number_of_rows() -> None:
 @pytest.mark.parametrize("divisor", [0, -0.0, float("inf"), float("nan"), 1e-310, -7])
 def test_odd_divisors_give_what_polars_gives(divisor: float) -> None:
     frame = pl.DataFrame({"f": [0.0, -1.0, 5.5, None, float("nan"), float("inf")]})
-    expr = pl.col("f") / divisor
+    f = pl.col("f")
 
-    assert frame.select(steady(expr, frame.schema)).equals(frame.select(expr))
+    for expr in (f / divisor, f // divisor, f % divisor):
+        assert frame.select(steady(expr, frame.schema)).equals(frame.select(expr))
 
 
 def test_other_divisions_are_left_alone() -> None:
-    schema = pl.Schema({"a": pl.Float64(), "f32": pl.Float32(), "d": pl.Duration("us")})
+    schema = pl.Schema(
+        {
+            "a": pl.Float64(),
+            "n": pl.Int64(),
+            "f32": pl.Float32(),
+            "d": pl.Duration("us"),
+        }
+    )
     a = pl.col("a")
 
     for expr in (
         a / a,
         1 / a,
-        a // 3,
+        pl.col("n") // 3,
+        pl.col("n") % 3,
         pl.col("f32") / 3,
         pl.col("d") / 3,
         a.map_elements(lambda v: v, return_dtype=pl.Float64) / 3,

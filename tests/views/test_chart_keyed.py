@@ -75,3 +75,19 @@ def test_above_the_budget_a_keyed_frame_shows_its_newest_and_says_so():
     frame.remove(windows((89, "a", 0.0)).select("window_start", "symbol"))
     bench.post.go_on()
     assert sorted(row["window_start"] for row in page.table()) == list(range(39, 89))
+
+
+def test_a_frame_that_forgets_by_another_order_than_time_is_looked_at_again():
+    frame = FakeFrame(
+        dict(windows().schema), key=("symbol", "window_start"), time="window_start"
+    )
+    bench = Bench(frame, rows=3)
+    page = bench.wire.page()
+    page.hello()
+    frame.push(windows((1, "z", 1.0), (2, "z", 2.0), (9, "a", 9.0), (8, "a", 8.0)))
+    bench.post.go_on()
+
+    frame.push(windows(), forget=2)  # the first by key are the newest by time
+    bench.post.go_on()
+
+    assert sorted(row["window_start"] for row in page.table()) == [1, 2]
