@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import concurrent.futures.thread  # its exit hook must be there before ours
 import functools
 import logging
@@ -160,6 +161,7 @@ class IoLoop:
         self._closers: list[Closer] = []
         self._closed = False
         self._ready = threading.Event()
+        self._context = contextvars.Context()
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._run, name="streamlab-io", daemon=True
@@ -170,7 +172,7 @@ class IoLoop:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        kernel.own_thread()
+        self._context.run(kernel.own_thread)
         self.loop.call_soon(self._ready.set)
         try:
             self.loop.run_forever()
@@ -190,10 +192,16 @@ class IoLoop:
         """Run `call` on the I/O thread, after `delay` seconds; from any thread."""
         if not self.running:
             return
+        # Not in the caller's context: a cell would become the parent of what is sent, and the
+        # page's answers would wait until that cell is over.
+        context = self._context
         if delay <= 0:
-            self.loop.call_soon_threadsafe(call)
+            self.loop.call_soon_threadsafe(call, context=context)
         else:
-            self.loop.call_soon_threadsafe(self.loop.call_later, delay, call)
+            self.loop.call_soon_threadsafe(
+                lambda: self.loop.call_later(delay, call, context=context),
+                context=context,
+            )
 
     def spawn(
         self,

@@ -173,21 +173,40 @@ def _units(spec: Spec, data: str = "", *, plain: bool = True) -> Iterator[Unit]:
         yield Unit(spec, data, plain)
 
 
+# Vega's own labels are of a clock with twelve hours: "12:01" for a minute past midnight.
+CLOCK = {
+    "milliseconds": ".%L",
+    "seconds": ":%S",
+    "minutes": "%H:%M",
+    "hours": "%H:%M",
+    "day": "%a %d",
+    "date": "%a %d",
+    "week": "%b %d",
+    "month": "%B",
+    "quarter": "%B",
+    "year": "%Y",
+}
+
+
 def _show_utc(units: Sequence[Spec], schema: pl.Schema | None) -> None:
     """Let UTC times read as UTC: a page would show them in its own zone."""
-    for field in (field for unit in units for field in _axis_fields(unit)):
-        if _is_utc(field, schema):
-            scale = field.setdefault("scale", {})
-            if isinstance(scale, dict):
-                scale.setdefault("type", "utc")
+    for channel, field in (pair for unit in units for pair in _time_fields(unit)):
+        if not _is_utc(field, schema):
+            continue
+        scale = field.setdefault("scale", {})
+        if isinstance(scale, dict):
+            scale.setdefault("type", "utc")
+        axis = field.setdefault("axis", {}) if channel in {"x", "y"} else None
+        if isinstance(axis, dict) and not axis.keys() & {"labelExpr", "formatType"}:
+            axis.setdefault("format", CLOCK)
 
 
-def _axis_fields(unit: Spec) -> Iterator[Spec]:
+def _time_fields(unit: Spec) -> Iterator[tuple[str, Spec]]:
     for channel in _ON_AN_AXIS:
         defs = unit.get("encoding", {}).get(channel)
         for field in defs if isinstance(defs, list) else [defs]:
             if isinstance(field, dict):
-                yield field
+                yield channel, field
 
 
 def _is_utc(field: Spec, schema: pl.Schema | None) -> bool:

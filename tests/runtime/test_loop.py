@@ -312,3 +312,36 @@ print(live.wait(count=200).height)
         "1",
         "200",
     ]
+
+
+@pytest.mark.slow
+def test_plain_ipython_replaces_by_the_cells_text():
+    program = (
+        STREAM
+        + """
+from IPython.core.interactiveshell import InteractiveShell
+
+shell = InteractiveShell.instance()
+shell.user_ns.update(topic=topic, sl=sl, rows=rows)
+make = 'live = topic.live(start="earliest"); live.wait();'
+
+def run(code):
+    shell.run_cell(code, store_history=True).raise_error()
+
+for _ in range(5):
+    run(make)
+first = shell.user_ns["live"]
+run("few = live.select('n')")
+run("topic.send(rows); few.wait(count=200);")
+print(first.status().state, len(shell.user_ns["few"]))
+run(make)
+print(first.status().state, shell.user_ns["few"].status().stale.split(" (")[0])
+from streamlab.live import running
+print([frame.steps for frame in running()])
+"""
+    )
+    assert run(program).stdout.splitlines()[-3:] == [
+        "live 200",
+        "live reads from an older 'live'",
+        "['trades', 'trades → select', 'trades']",
+    ]

@@ -206,7 +206,7 @@ def test_an_ended_stream_reads_on_after_a_seek(name: str):
     live.seek("earliest")
 
     assert live.wait().height == 100
-    assert live.status().state == "ended"
+    live.wait(lambda _: live.status().state == "ended")
 
 
 def test_a_failed_stream_starts_afresh_with_a_seek(

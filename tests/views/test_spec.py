@@ -241,3 +241,18 @@ def test_the_budget_of_each_frame_follows_the_marks_that_draw_it(
         ("newest", 5_000),
     ]
     assert compiled(line(live), rows=77).sources[0].plan.rows == 77
+
+
+def test_the_time_axis_has_a_clock_of_24_hours_unless_the_chart_says_otherwise():
+    frame = FakeFrame({"t": pl.Datetime("us", "UTC"), "v": pl.Float64})
+    plain = alt.Chart(frame).mark_line().encode(x="t:T", y="v:Q", tooltip="t:T")
+    own = plain.encode(x=alt.X("t:T").axis(format="%d.%m."))
+
+    first = compile_chart(plain, [frame], None)
+    second = compile_chart(own, [frame], None)
+
+    assert first is not None
+    assert second is not None
+    assert first.spec["encoding"]["x"]["axis"]["format"]["minutes"] == "%H:%M"
+    assert "axis" not in first.spec["encoding"]["tooltip"]
+    assert second.spec["encoding"]["x"]["axis"]["format"] == "%d.%m."
