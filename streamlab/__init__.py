@@ -27,19 +27,19 @@ from importlib import import_module
 # Name → module that defines it. Nothing is loaded before it is used: polars alone takes 0.4 s
 # to import, altair 2.6 s.
 _HOME = {
-    "Broker": "streamlab.brokers",
+    "Broker": "streamlab.topics.brokers",
     "HandClock": "streamlab.clocks",
-    "LiveFrame": "streamlab.live",
-    "Topic": "streamlab.topics",
-    "chart": "streamlab.live",
-    "check": "streamlab.teach",
-    "collect_all": "streamlab.live",
-    "connect": "streamlab.brokers",
-    "demo": "streamlab.brokers",
-    "reset": "streamlab.brokers",
-    "stop_all": "streamlab.live",
-    "streams": "streamlab.live",
-    "topic": "streamlab.brokers",
+    "LiveFrame": "streamlab.live.frame",
+    "Topic": "streamlab.topics.topic",
+    "chart": "streamlab.live.frame",
+    "check": "streamlab.live.teach",
+    "collect_all": "streamlab.live.frame",
+    "connect": "streamlab.topics.brokers",
+    "demo": "streamlab.topics.brokers",
+    "reset": "streamlab.topics.brokers",
+    "stop_all": "streamlab.live.frame",
+    "streams": "streamlab.live.frame",
+    "topic": "streamlab.topics.brokers",
 }
 
 __version__ = "0.1.0"

@@ -21,7 +21,6 @@ app = cyclopts.App(
     help="Live topics as polars frames and moving charts, in a notebook.",
     version_flags=["--version"],
 )
-NOTEBOOK = "01_first_topic.ipynb"
 
 
 @app.command
@@ -31,9 +30,9 @@ def demo(
     headless: Annotated[
         bool, Parameter(help="run the notebook without a browser", negative="")
     ] = False,
-    out: Annotated[
-        Path, Parameter(help="where --headless writes its files")
-    ] = Path("demo-out"),
+    out: Annotated[Path, Parameter(help="where --headless writes its files")] = Path(
+        "demo-out"
+    ),
     port: Annotated[int, Parameter(help="JupyterLab's port; 0 takes a free one")] = 0,
     browser: Annotated[bool, Parameter(help="open a browser window")] = True,
 ) -> int:
@@ -51,17 +50,9 @@ def demo(
     return _lab(speed, port, browser=browser)
 
 
-def notebooks() -> Path:
-    """The folder of the notebooks: in a checkout beside the package, in a wheel inside it."""
-    package = Path(__file__).parent
-    for folder in (package.parent / "notebooks", package / "notebooks"):
-        if (folder / NOTEBOOK).is_file():
-            return folder
-    raise SystemExit(f"streamlab demo: {NOTEBOOK} is missing from this installation.")
-
-
 def _lab(speed: float, port: int, *, browser: bool) -> int:
     """Run JupyterLab until it ends."""
+    from streamlab.headless import NOTEBOOK, notebooks
     from streamlab.replay import VARIABLE, Market
 
     console = Console(stderr=True)
@@ -70,7 +61,9 @@ def _lab(speed: float, port: int, *, browser: bool) -> int:
     with console.status("starting the broker …"):
         market = Market(speed=speed)
     try:
-        console.print(f"Recorded trades arrive at [bold]{market.url}[/]; Ctrl-C ends all.")
+        console.print(
+            f"Recorded trades arrive at [bold]{market.url}[/]; Ctrl-C ends all."
+        )
         command = [
             *(sys.executable, "-m", "jupyterlab", f"--port={port}"),
             f"--ServerApp.root_dir={notebooks()}",

@@ -18,6 +18,7 @@ from rich.table import Table
 from streamlab.errors import MissingExtraError, StreamlabError
 from streamlab.replay import VARIABLE, Market
 
+NOTEBOOK = "01_first_topic.ipynb"
 CELL_SECONDS = 60
 # Run after the last cell, in the notebook's own kernel: what it has, and its last picture.
 SUMMARY = """
@@ -32,10 +33,17 @@ class DemoFailedError(StreamlabError):
     """The demo's notebook did not run to its end."""
 
 
+def notebooks() -> Path:
+    """The folder of the notebooks: in a checkout beside the package, in a wheel inside it."""
+    package = Path(__file__).parent
+    for folder in (package.parent / "notebooks", package / "notebooks"):
+        if (folder / NOTEBOOK).is_file():
+            return folder
+    raise DemoFailedError(f"{NOTEBOOK} is missing from this installation.")
+
+
 def run(out: Path, *, speed: float, console: Console) -> int:
     """Run the notebook, write its files to `out`, print the summary; 0 if all went well."""
-    from streamlab.cli import NOTEBOOK, notebooks
-
     out.mkdir(parents=True, exist_ok=True)
     nbformat = _optional("nbformat")
     source = notebooks() / NOTEBOOK
@@ -49,7 +57,9 @@ def run(out: Path, *, speed: float, console: Console) -> int:
         market.close()
     _write(notebook, found, out, source.stem)
     console.print(_table(found))
-    console.print(f"Wrote {', '.join(sorted(path.name for path in out.iterdir()))} to {out}")
+    console.print(
+        f"Wrote {', '.join(sorted(path.name for path in out.iterdir()))} to {out}"
+    )
     return 0
 
 
@@ -100,7 +110,9 @@ def _execute(notebook: Any, folder: Path, console: Console) -> dict[str, Any]:
         cells.append(last)
         client.execute_cell(last, len(cells) - 1)
         cells.pop()
-    notebook.metadata.pop("widgets", None)  # pictures are in the outputs; models are not
+    notebook.metadata.pop(
+        "widgets", None
+    )  # pictures are in the outputs; models are not
     for output in last.outputs:
         text = output.get("text", "")
         if MARK in text:
@@ -111,10 +123,10 @@ def _execute(notebook: Any, folder: Path, console: Console) -> dict[str, Any]:
 
 def summary() -> dict[str, Any]:
     """What the kernel's streams have done, and the last chart as a picture."""
-    from streamlab.cells import CELLS
-    from streamlab.live import running
+    from streamlab.live.cells import CELLS
+    from streamlab.live.frame import running
+    from streamlab.live.plotting import Shown
     from streamlab.plans.nodes import Window
-    from streamlab.plotting import Shown
     from streamlab.views.chart import RollingChart
 
     frames = running()

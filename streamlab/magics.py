@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from streamlab.live import streams
+from streamlab.live.frame import streams
 
 
 def register(ipython: Any) -> None:

@@ -21,13 +21,13 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from streamlab.backends.base import Connection, Producer
-from streamlab.brokers import connection_for
 from streamlab.clocks import SYSTEM
-from streamlab.desk import Desk
 from streamlab.errors import BrokerError
 from streamlab.records import Outgoing
 from streamlab.runtime.loop import io
 from streamlab.servers import Valkey, valkey
+from streamlab.topics.brokers import connection_for
+from streamlab.topics.desk import Desk
 from streamlab.uri import parse
 
 VARIABLE = "STREAMLAB_DEMO"

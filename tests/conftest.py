@@ -20,7 +20,7 @@ def nothing_is_left_running() -> Iterator[None]:
     loops = sys.modules.get("streamlab.runtime.loop")
     if loops is None or not loops.started():
         return
-    brokers = sys.modules.get("streamlab.brokers")
+    brokers = sys.modules.get("streamlab.topics.brokers")
     if brokers is not None:
         brokers.reset()
     for thread in threading.enumerate():

@@ -58,7 +58,9 @@ def test_the_notebooks_run_in_what_binder_installs(clone: Path, tmp_path: Path) 
     python = home / "bin" / "python"
 
     requirements = clone / "binder" / "requirements.txt"
-    run(python, "-m", "pip", "install", "-q", "-r", requirements, cwd=clone, seconds=600)
+    run(
+        python, "-m", "pip", "install", "-q", "-r", requirements, cwd=clone, seconds=600
+    )
     shutil.rmtree(clone / "streamlab")  # what is installed must be enough
     ran = run(python, "-c", RUN, cwd=clone, seconds=240)
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from streamlab.idleness import Idleness
+from streamlab.frames.idleness import Idleness
 from streamlab.records import Partition, PartitionState
 
 A, B = Partition("t", 0), Partition("t", 1)

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from streamlab import keeping
 from streamlab.durations import Span
 from streamlab.errors import SpanError
-from streamlab.frame import Keep
-from streamlab.keeping import budget_bytes, parse_keep
+from streamlab.frames import keeping
+from streamlab.frames.keeping import budget_bytes, parse_keep
+from streamlab.frames.store import Keep
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 nb: Any = nbformat  # its functions are not typed
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-STREAMS = "from streamlab.live import running; print(len(running()))"
+STREAMS = "from streamlab.live.frame import running; print(len(running()))"
 
 
 def execute(client: nbclient.NotebookClient, notebook: Any) -> None:
@@ -36,7 +36,9 @@ def test_a_notebook_runs_twice_in_one_kernel_and_the_second_run_replaces_the_fir
     path: Path,
 ) -> None:
     notebook = nb.read(path, as_version=4)
-    client = nbclient.NotebookClient(notebook, timeout=60, resources={"metadata": {"path": FOLDER}})
+    client = nbclient.NotebookClient(
+        notebook, timeout=60, resources={"metadata": {"path": FOLDER}}
+    )
 
     with client.setup_kernel():
         execute(client, notebook)

@@ -29,6 +29,9 @@ class Aggregator:
         self._states: list[list[State]] = []
         self.shrink()
         pairs = zip(self._aggs, self._splits, strict=True)
+        self._plain = {
+            each.name for each in self._splits if each is not None and _is_plain(each)
+        }
         self._raw = [steady(expr, schema) for expr, found in pairs if not found]
         self._needed = _columns_of(self._raw, schema)
         self._rows = RawRows()
@@ -108,6 +111,9 @@ class Aggregator:
                 continue
             pairs = zip(each.partials, states, strict=True)
             parts = pl.DataFrame([s.read(read).alias(p.name) for p, s in pairs])
+            if name in self._plain:
+                found.append(parts.to_series().alias(name).head(len(slots)))
+                continue
             whole = parts.with_columns(each.final.alias(name)).get_column(name)
             found.append(whole.head(len(slots)))
         return found
@@ -163,3 +169,10 @@ def _columns_of(exprs: Iterable[pl.Expr], schema: pl.Schema) -> list[str]:
             return list(schema)
         named.update(expr.meta.root_names())
     return [name for name in schema if name in named]
+
+
+def _is_plain(each: Split) -> bool:
+    """Whether the result is the only partial itself: then no query need be run for it."""
+    if len(each.partials) != 1:
+        return False
+    return each.final.meta.undo_aliases().meta.eq(pl.col(each.partials[0].name))

@@ -126,10 +126,10 @@ def _microseconds(column: pl.Series) -> pl.Series:
     """Datetimes and dates as µs since 1970 UTC; naive ones are UTC."""
     dtype = column.dtype
     if not isinstance(dtype, pl.Datetime):
-        return column.cast(pl.Datetime("us")).to_physical()
+        return column.cast(pl.Datetime("us")).cast(pl.Int64)
     if dtype.time_unit != "us":
         column = column.dt.cast_time_unit("us")
-    return column.to_physical()
+    return column.cast(pl.Int64)  # `to_physical` runs a query of its own, 0.2 ms
 
 
 def moments(name: str, values: Int64s, dtype: pl.DataType) -> pl.Series:

@@ -45,8 +45,9 @@ class KeyedSteps:
     def prepare(self, changed: pl.DataFrame) -> pl.DataFrame:
         """The window's changed rows (numbered), as `chain` takes them."""
         pairs = zip(self._key, self._copies, strict=True)
-        copies = [pl.col(name).alias(copy) for name, copy in pairs]
-        return changed.with_columns(copies)
+        return changed.hstack(
+            [changed.get_column(name).alias(copy) for name, copy in pairs]
+        )
 
     def revise(
         self, result: Result, changed: pl.DataFrame, is_open: Callable[[int], bool]

@@ -92,11 +92,16 @@ class Sum(_Columns):
 
     def merge(self, slots: Int64s, parts: Sequence[pl.Series]) -> None:
         total = self._held["total"]
-        total[slots] += parts[0].to_physical().to_numpy().astype(total.dtype)
+        total[slots] += _numbers(parts[0]).to_numpy().astype(total.dtype)
 
     def read(self, slots: Int64s) -> pl.Series:
         values = self._held["total"][slots].astype(self._dtype)
         return pl.Series(values).cast(self._result)
+
+
+def _numbers(part: pl.Series) -> pl.Series:
+    """Temporal values as integers; `to_physical` would run a query, 0.2 ms."""
+    return part.cast(pl.Int64) if part.dtype.is_temporal() else part
 
 
 class Extreme(_Columns):

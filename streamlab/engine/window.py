@@ -219,7 +219,9 @@ class WindowOperator:
     def _merge(self, judged: Judged, groups: pl.DataFrame) -> Int64s:
         starts = groups.get_column(START).to_numpy()
         _, ends = spans(self.node, starts)
-        slots, new = self._slots.place(starts, ends, groups.select(self.node.by))
+        # A frame without columns keeps its height only through `select`, which costs a query.
+        by = groups[list(self.node.by)] if self.node.by else groups.select()
+        slots, new = self._slots.place(starts, ends, by)
         self._aggregator.merge(slots, new, self._slots.capacity, groups)
         self._aggregator.keep(slots, groups, judged.taken)
         return slots

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextvars
 import concurrent.futures.thread  # its exit hook must be there before ours
+import contextvars
 import functools
 import logging
 import os

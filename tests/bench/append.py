@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 
 from streamlab.changes import HIDDEN_SCHEMA, PART, SEQ, STAMP, TIME, Change
-from streamlab.frame import Budget, Keep
-from streamlab.rowstore import RowStore
+from streamlab.frames.rowstore import RowStore
+from streamlab.frames.store import Budget, Keep
 
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 ROWS = 1_000
@@ -73,7 +73,9 @@ def main() -> None:
     }
     least = medians[SIZES[0]]
     for rows, median in medians.items():
-        print(f"{rows:>11,} rows kept   {median * 1e3:6.3f} ms   × {median / least:.2f}")
+        print(
+            f"{rows:>11,} rows kept   {median * 1e3:6.3f} ms   × {median / least:.2f}"
+        )
 
 
 if __name__ == "__main__":

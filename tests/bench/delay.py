@@ -120,8 +120,12 @@ def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
     with valkey() as server:
         print(f"bare client, idle          {bare(server.url, seconds)}")
-        print(f"streamlab, idle            {ours(server.url, 'idle', seconds, busy=False)}")
-        print(f"streamlab, a cell computes {ours(server.url, 'busy', seconds, busy=True)}")
+        print(
+            f"streamlab, idle            {ours(server.url, 'idle', seconds, busy=False)}"
+        )
+        print(
+            f"streamlab, a cell computes {ours(server.url, 'busy', seconds, busy=True)}"
+        )
 
 
 if __name__ == "__main__":

@@ -65,11 +65,15 @@ def main() -> None:
     mean = sum(half) / len(half)
     spread = max(abs(size - mean) for size in half) / mean
     print(f"{total:,} records in {took:.0f} s ({total / took / 1e6:.2f} M/s)")
-    print(f"start {start:.0f} MB, most {max(sizes):.0f} MB (+{max(sizes) - start:.0f} MB)")
+    print(
+        f"start {start:.0f} MB, most {max(sizes):.0f} MB (+{max(sizes) - start:.0f} MB)"
+    )
     print(f"limit start + 3 × budget = {start + 3 * BUDGET / 1e6:.0f} MB")
     print(f"last half: mean {mean:.0f} MB, within ±{100 * spread:.1f} %")
     print(f"kept: source {len(live):,}, filter {len(rare):,}, windows {len(window):,}")
-    print(f"held by the budget's account: {live.status().kept_bytes / 1e6:.0f} MB of it the source's")
+    print(
+        f"held by the budget's account: {live.status().kept_bytes / 1e6:.0f} MB of it the source's"
+    )
     bounded = max(sizes) < start + 3 * BUDGET / 1e6
     print("bounded" if bounded else "NOT BOUNDED")
     raise SystemExit(0 if bounded and live.stats.received == total else 1)

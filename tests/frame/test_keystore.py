@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from streamlab.changes import Change
 from streamlab.durations import Span
-from streamlab.frame import Budget, Counts, Keep, bytes_held
-from streamlab.keystore import KeyRules, KeyStore
+from streamlab.frames.keystore import KeyRules, KeyStore
+from streamlab.frames.store import Budget, Counts, Keep, bytes_held
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 TIME = pl.Datetime("us", "UTC")

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from streamlab.changes import HIDDEN_SCHEMA, Change
 from streamlab.durations import Span
-from streamlab.frame import Budget, Keep, bytes_held
-from streamlab.rowstore import RowStore
+from streamlab.frames.rowstore import RowStore
+from streamlab.frames.store import Budget, Keep, bytes_held
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 SCHEMA = pl.Schema({"n": pl.Int64(), "text": pl.String(), **HIDDEN_SCHEMA})

@@ -20,7 +20,7 @@ SETUP = """
 import sys, time, threading
 import polars as pl
 import streamlab as sl
-from streamlab.cells import CELLS
+from streamlab.live.cells import CELLS
 
 def rows(count, first=0):
     return [{"time": 1767225600000 + 1000 * n, "n": n, "s": "AB"[n % 2]}

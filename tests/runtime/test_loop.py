@@ -196,7 +196,7 @@ def test_importing_starts_nothing():
     run("""
         import threading
         import streamlab
-        import streamlab.live, streamlab.topics, streamlab.brokers
+        import streamlab.live.frame, streamlab.topics.topic, streamlab.topics.brokers
         from streamlab.runtime import loop
         assert threading.active_count() == 1
         assert not loop.started()
@@ -336,7 +336,7 @@ run("topic.send(rows); few.wait(count=200);")
 print(first.status().state, len(shell.user_ns["few"]))
 run(make)
 print(first.status().state, shell.user_ns["few"].status().stale.split(" (")[0])
-from streamlab.live import running
+from streamlab.live.frame import running
 print([frame.steps for frame in running()])
 """
     )

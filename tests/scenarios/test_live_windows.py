@@ -21,7 +21,7 @@ from streamlab.errors import (
     StreamFailedError,
     UsageError,
 )
-from streamlab.live import LiveFrame
+from streamlab.live.frame import LiveFrame
 from tests.scenarios.lab import SEVERAL, moment, put, row, topic
 
 COUNT = pl.len().alias("n")

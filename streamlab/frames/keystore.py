@@ -9,7 +9,7 @@ from typing import NamedTuple
 import polars as pl
 
 from streamlab.changes import Change
-from streamlab.frame import (
+from streamlab.frames.store import (
     Budget,
     Counts,
     Held,

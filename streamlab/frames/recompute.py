@@ -7,8 +7,8 @@ from collections.abc import Callable
 import polars as pl
 
 from streamlab.errors import UsageError
-from streamlab.members import Member, Published
-from streamlab.pipeline import Pipeline
+from streamlab.frames.members import Member, Published
+from streamlab.frames.pipeline import Pipeline
 from streamlab.plans.nodes import Recompute
 from streamlab.runtime.worker import Worker, WorkerClosedError
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from streamlab.backends.base import PartitionInfo
 from streamlab.clocks import SYSTEM
-from streamlab.desk import Desk
 from streamlab.errors import StreamlabError
 from streamlab.records import Newest, Records
 from streamlab.runtime.loop import in_foreign_loop, io
+from streamlab.topics.desk import Desk
 from streamlab.views.card import CardInfo, FieldInfo, card_html, card_text
 from streamlab.views.words import number, type_name
 

@@ -8,8 +8,8 @@ import polars as pl
 
 from streamlab.clocks import SYSTEM
 from streamlab.errors import StreamFailedError, StreamStoppedError, WaitTimeoutError
-from streamlab.feed import Feed
-from streamlab.members import Member
+from streamlab.frames.feed import Feed
+from streamlab.frames.members import Member
 from streamlab.plans.nodes import Recompute
 from streamlab.records import Offset, Partition, Resolved, offset_rank
 

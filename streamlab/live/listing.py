@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from streamlab.asking import ancestors
+from streamlab.live.asking import ancestors
 from streamlab.views.streams import StreamRow, StreamsInfo, streams_html, streams_text
 
 
@@ -43,8 +43,8 @@ def _depth(frame: Any) -> int:
 
 
 def _row(frame: Any) -> StreamRow:
-    from streamlab.cells import CELLS
-    from streamlab.plotting import Shown
+    from streamlab.live.cells import CELLS
+    from streamlab.live.plotting import Shown
 
     cell = frame.entry.cell
     views = sum(

@@ -18,15 +18,15 @@ import polars as pl
 from streamlab.changes import Change
 from streamlab.clocks import SYSTEM
 from streamlab.errors import StreamStoppedError
-from streamlab.failures import describe
-from streamlab.feedspec import FeedSpec, Start
-from streamlab.fetching import Fetch
-from streamlab.frame import Budget, Keep
-from streamlab.members import Member, Published
+from streamlab.frames.failures import describe
+from streamlab.frames.feedspec import FeedSpec, Start
+from streamlab.frames.fetching import Fetch
+from streamlab.frames.members import Member, Published
+from streamlab.frames.pipeline import Pipeline
+from streamlab.frames.recompute import Recomputer
+from streamlab.frames.store import Budget, Keep
 from streamlab.observed import Failure
-from streamlab.pipeline import Pipeline
 from streamlab.plans.nodes import Node
-from streamlab.recompute import Recomputer
 from streamlab.runtime import kernel
 from streamlab.runtime.loop import CLOSE_SECONDS, Supervised, io
 from streamlab.runtime.worker import Worker, WorkerClosedError

@@ -24,11 +24,10 @@ from streamlab.errors import (
     TooMuchDataError,
     UsageError,
 )
-from streamlab.feedspec import Start
 from streamlab.formats.base import Format
 from streamlab.formats.infer import Chosen, choose
+from streamlab.frames.feedspec import Start
 from streamlab.intake import Intake
-from streamlab.outgoing import outgoing_rows, piece
 from streamlab.plugins import load
 from streamlab.records import (
     Earliest,
@@ -39,6 +38,7 @@ from streamlab.records import (
     Resolved,
     offset_rank,
 )
+from streamlab.topics.outgoing import outgoing_rows, piece
 
 T = TypeVar("T")
 REQUEST_SECONDS = 10.0  # without progress

@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from streamlab import asking, parity
+from streamlab import parity
 from streamlab.changes import HIDDEN, PART, SEQ, STAMP, TIME, WINDOW_START
 from streamlab.errors import ParityError, UsageError
-from streamlab.feed import Feed
-from streamlab.members import Member
+from streamlab.frames.feed import Feed
+from streamlab.frames.members import Member
+from streamlab.live import asking
+from streamlab.live.waiting import grouped
 from streamlab.plans import nodes
 from streamlab.records import (
     HEADERS,
@@ -31,7 +33,6 @@ from streamlab.records import (
     Records,
 )
 from streamlab.runtime.loop import io
-from streamlab.waiting import grouped
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # An integer is read by its magnitude: seconds, milliseconds, microseconds, else nanoseconds.

@@ -10,17 +10,17 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 
-from streamlab import asking
-from streamlab.cells import CELLS, Replaceable
 from streamlab.changes import Change
-from streamlab.feed import Feed
-from streamlab.frame import Keep
-from streamlab.members import Member
+from streamlab.frames.feed import Feed
+from streamlab.frames.members import Member
+from streamlab.frames.store import Keep
+from streamlab.live import asking
+from streamlab.live.cells import CELLS, Replaceable
+from streamlab.live.stats import Stats
 from streamlab.observed import Failure, Snapshot, Status
 from streamlab.plans import nodes
 from streamlab.plans.nodes import output_schema
 from streamlab.runtime.kernel import variable_name
-from streamlab.stats import Stats
 from streamlab.views.altair_data import AltairData
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from streamlab.backends.base import Connection
 from streamlab.clocks import Clock
-from streamlab.frame import Keep
+from streamlab.frames.store import Keep
 from streamlab.intake import Intake
 from streamlab.plans.nodes import Source
 from streamlab.records import Partition, Records, Resolved

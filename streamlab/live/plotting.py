@@ -7,8 +7,8 @@ from typing import Any
 
 import altair as alt
 
-from streamlab.cells import CELLS, Replaceable
 from streamlab.errors import ColumnNotFoundError, UsageError
+from streamlab.live.cells import CELLS, Replaceable
 from streamlab.observed import Observed
 from streamlab.plans import nodes
 from streamlab.runtime import kernel

@@ -13,13 +13,13 @@ import polars as pl
 
 from streamlab.changes import Change, shown
 from streamlab.engine.outcome import Counts
-from streamlab.frame import Budget, Held, Keep
+from streamlab.frames.keystore import KeyRules, KeyStore
+from streamlab.frames.rowstore import RowStore
+from streamlab.frames.store import Budget, Held, Keep
 from streamlab.intake import Taken
-from streamlab.keystore import KeyRules, KeyStore
 from streamlab.observed import Failure
 from streamlab.plans.nodes import Node, Recompute, is_keyed
 from streamlab.records import Offset, Partition
-from streamlab.rowstore import RowStore
 
 log = logging.getLogger("streamlab")
 Store = RowStore | KeyStore

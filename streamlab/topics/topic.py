@@ -8,19 +8,19 @@ from typing import Any, TypeVar
 import polars as pl
 
 from streamlab.backends.base import Connection
-from streamlab.card import card_bundle
 from streamlab.clocks import SYSTEM, Clock
-from streamlab.desk import Desk
 from streamlab.durations import fixed_span, seconds, size
 from streamlab.errors import UsageError
-from streamlab.feed import Feed
-from streamlab.feedspec import FeedSpec
-from streamlab.keeping import budget_bytes, parse_keep
-from streamlab.live import LiveFrame
+from streamlab.frames.feed import Feed
+from streamlab.frames.feedspec import FeedSpec
+from streamlab.frames.keeping import budget_bytes, parse_keep
+from streamlab.live.frame import LiveFrame
 from streamlab.plans.nodes import Source
 from streamlab.plugins import load
 from streamlab.records import META, OFFSET, PARTITION, TIMESTAMP, Resolved
 from streamlab.runtime.loop import io
+from streamlab.topics.card import card_bundle
+from streamlab.topics.desk import Desk
 
 T = TypeVar("T")
 PEEK_META = (PARTITION, OFFSET, TIMESTAMP)

@@ -8,16 +8,16 @@ from typing import Any
 
 import polars as pl
 
-from streamlab.cells import Entry
 from streamlab.changes import PART, TIME, WINDOW_START
 from streamlab.clocks import SYSTEM
-from streamlab.feed import Feed
-from streamlab.fetching import RATE_OVER
-from streamlab.members import Member
+from streamlab.frames.feed import Feed
+from streamlab.frames.fetching import RATE_OVER
+from streamlab.frames.members import Member
+from streamlab.live.cells import Entry
+from streamlab.live.stats import OperatorStats, SourceStats, Stats, StoreStats
 from streamlab.observed import State, Status
 from streamlab.plans import aggregates, nodes
 from streamlab.plans.nodes import output_schema
-from streamlab.stats import OperatorStats, SourceStats, Stats, StoreStats
 from streamlab.views.words import age
 
 WARN_STATE = 0.8  # share of the budget; at 1 the frame stops

@@ -14,8 +14,8 @@ import polars as pl
 
 from streamlab.changes import Change
 from streamlab.errors import StreamFailedError
-from streamlab.feed import Feed
-from streamlab.members import Member
+from streamlab.frames.feed import Feed
+from streamlab.frames.members import Member
 from streamlab.runtime.loop import io
 
 Batch = pl.DataFrame | Change

@@ -7,16 +7,16 @@ from typing import Any, Self
 
 import polars as pl
 
-from streamlab import asking
 from streamlab.errors import LatenessNeededError, RevisingFrameError, UsageError
-from streamlab.frame import Keep
-from streamlab.keeping import parse_keep
-from streamlab.members import Member
+from streamlab.frames.keeping import parse_keep
+from streamlab.frames.members import Member
+from streamlab.frames.store import Keep
+from streamlab.live import asking
+from streamlab.live.reading import Reading
+from streamlab.live.windows import WindowBuilder, window_spec
 from streamlab.plans import nodes
 from streamlab.plans.exprs import check_row_wise, check_select, parse, parse_predicates
 from streamlab.plans.nodes import output_schema
-from streamlab.reading import Reading
-from streamlab.windows import WindowBuilder, window_spec
 
 
 class Verbs(Reading):

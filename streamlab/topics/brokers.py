@@ -12,10 +12,10 @@ import polars as pl
 
 from streamlab.backends.base import Connection
 from streamlab.errors import UrlError
-from streamlab.live import stop_all
+from streamlab.live.frame import stop_all
 from streamlab.plugins import load
 from streamlab.runtime.loop import CLOSE_SECONDS, IoLoop, io
-from streamlab.topics import Topic
+from streamlab.topics.topic import Topic
 from streamlab.uri import StreamUrl, parse
 
 

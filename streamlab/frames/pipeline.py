@@ -14,11 +14,9 @@ import polars as pl
 from streamlab.changes import HIDDEN_SCHEMA, Change
 from streamlab.engine.graph import Graph
 from streamlab.engine.outcome import Batch, Outcome
-from streamlab.failures import describe, too_large
-from streamlab.frame import Budget, Held, Keep
-from streamlab.intake import Intake, Taken
-from streamlab.joining import first_offsets, first_time
-from streamlab.members import (
+from streamlab.frames.failures import describe, too_large
+from streamlab.frames.joining import first_offsets, first_time
+from streamlab.frames.members import (
     Member,
     Published,
     SourceCounts,
@@ -26,9 +24,11 @@ from streamlab.members import (
     appended,
     shrink_to_fit,
 )
+from streamlab.frames.rowstore import RowStore
+from streamlab.frames.store import Budget, Held, Keep
+from streamlab.intake import Intake, Taken
 from streamlab.plans.nodes import Errors, Late, Node, Recompute, Source, label
 from streamlab.records import Offset, Partition, Records
-from streamlab.rowstore import RowStore
 
 ERRORS_KEPT = Keep(rows=10_000)
 

@@ -12,16 +12,16 @@ from typing import Any, Self
 
 import polars as pl
 
-from streamlab import asking
-from streamlab.batches import Batches, on_batch
-from streamlab.cells import CELLS
 from streamlab.durations import seconds
 from streamlab.errors import UsageError, WaitTimeoutError
+from streamlab.frames.recompute import evaluate
+from streamlab.live import asking
+from streamlab.live.batches import Batches, on_batch
+from streamlab.live.cells import CELLS
+from streamlab.live.verbs import Verbs
+from streamlab.live.waiting import Condition, Wait, counted, grouped, reached, satisfied
 from streamlab.plans import nodes
-from streamlab.recompute import evaluate
 from streamlab.runtime.loop import io
-from streamlab.verbs import Verbs
-from streamlab.waiting import Condition, Wait, counted, grouped, reached, satisfied
 
 STOPPED_WAITING = "Stopped waiting. The stream goes on; {name}.stop() ends it."
 
@@ -199,7 +199,7 @@ class LiveFrame(Verbs):
             ParityError: the frames differ; the message has the first differing row.
             UsageError: the comparison can't be made, and why.
         """
-        from streamlab.checking import check_parity
+        from streamlab.live.checking import check_parity
 
         return check_parity(self)
 
@@ -208,13 +208,13 @@ class LiveFrame(Verbs):
     @property
     def plot(self) -> Any:
         """`.line`, `.bar`, `.scatter`: moving charts of this frame."""
-        from streamlab.plotting import Plot
+        from streamlab.live.plotting import Plot
 
         return Plot(self)
 
     def chart(self, chart: Any) -> Any:
         """An altair chart with this frame as its data, moving."""
-        from streamlab.plotting import moving
+        from streamlab.live.plotting import moving
 
         return moving(chart.properties(data=self))
 
@@ -224,7 +224,7 @@ class LiveFrame(Verbs):
         return Aio(self)
 
     def _repr_mimebundle_(self, **_: object) -> Any:
-        from streamlab.plotting import table_bundle
+        from streamlab.live.plotting import table_bundle
 
         return table_bundle(self)
 
@@ -270,14 +270,14 @@ def chart(chart: Any) -> Any:
         chart: layers, concatenations, facets and selections included; several live frames
             may take part.
     """
-    from streamlab.plotting import moving
+    from streamlab.live.plotting import moving
 
     return moving(chart)
 
 
 def streams() -> Any:
     """What runs: a row per source, the frames on it below."""
-    from streamlab.listing import Listing
+    from streamlab.live.listing import Listing
 
     return Listing(running())
 

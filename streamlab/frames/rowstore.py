@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from streamlab.changes import STAMP, TIME, Change
-from streamlab.frame import (
+from streamlab.frames.store import (
     Budget,
     Counts,
     Held,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from streamlab.durations import fixed_span, is_size, size
 from streamlab.errors import SpanError
-from streamlab.frame import Keep
+from streamlab.frames.store import Keep
 
 BUDGET = 256_000_000
 _CGROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")

@@ -14,9 +14,9 @@ from contextlib import suppress
 
 from streamlab.backends.base import Consumer
 from streamlab.clocks import SYSTEM
-from streamlab.feedspec import FeedSpec
-from streamlab.idleness import Idleness
-from streamlab.pipeline import Pipeline
+from streamlab.frames.feedspec import FeedSpec
+from streamlab.frames.idleness import Idleness
+from streamlab.frames.pipeline import Pipeline
 from streamlab.records import Offset, Partition, PartitionState, Records
 from streamlab.runtime.loop import CLOSE_SECONDS
 from streamlab.runtime.worker import Worker
