@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ from streamlab.frames.store import (
     own,
 )
 
+RUN = 8  # so many new pieces wait before they become one: a merge costs as much as a batch
 MERGE_ROWS = (
     131_072  # pieces are merged up to here; beyond it a merge costs more than it saves
 )
@@ -56,6 +58,7 @@ class RowStore:
     # Event time of the newest credible row that ever came, kept or not: measured against the
     # kept rows alone, what `age` forgets would depend on how the stream was cut.
     _newest: Any = None
+    _fresh: int = 0
     version: int = 0
 
     def put(self, change: Change) -> Change:
@@ -130,16 +133,25 @@ class RowStore:
         self.budget.hold(self, self.bytes)
 
     def _append(self, piece: _Piece) -> None:
-        pieces = self._pieces
-        pieces.append(piece)
+        self._pieces.append(piece)
+        self._fresh += 1
+        if self._fresh >= RUN or piece.left >= MERGE_ROWS // RUN:
+            self._fresh = 0
+            self._compact()
+
+    def _compact(self) -> None:
+        """Make the newest pieces one, as far back as they are not much larger than that."""
         limit = max(1, (self.keep.bytes or self.budget.limit) // 16)
-        while len(pieces) > 1:
-            old, new = pieces[-2], pieces[-1]
-            if old.left > 2 * new.left or old.left + new.left > MERGE_ROWS:
+        count = rows = held = 0
+        for piece in reversed(self._pieces):
+            both = rows + piece.left
+            if count and (
+                piece.left > 2 * rows or both > MERGE_ROWS or held + piece.held > limit
+            ):
                 break
-            if old.held + new.held > limit:
-                break
-            pieces[-2:] = [_merged(old, new)]
+            count, rows, held = count + 1, both, held + piece.held
+        if count > 1:
+            self._pieces[-count:] = [_merged(self._pieces[-count:])]
 
     def _forget(self) -> int:
         before = self.height
@@ -181,12 +193,18 @@ class RowStore:
                 count = 0
 
 
-def _merged(old: _Piece, new: _Piece) -> _Piece:
-    rows = old.rows.slice(old.first) if old.first else old.rows
-    both = pl.concat([rows, new.rows], rechunk=True)
-    if old.first:  # the dropped rows' strings are let go with the old piece
+def _merged(pieces: Sequence[_Piece]) -> _Piece:
+    """Neighbouring pieces as one; what was dropped of the oldest is let go with it."""
+    both = pl.concat(
+        [
+            piece.rows.slice(piece.first) if piece.first else piece.rows
+            for piece in pieces
+        ],
+        rechunk=True,
+    )
+    if any(piece.first for piece in pieces):
         return _Piece(*copied_out(both))
-    return _Piece(both, old.held + new.held)
+    return _Piece(both, sum(piece.held for piece in pieces))
 
 
 def _newest(rows: pl.DataFrame) -> Any:
