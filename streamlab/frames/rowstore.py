@@ -21,9 +21,7 @@ from streamlab.frames.store import (
 )
 
 RUN = 8  # so many new pieces wait before they become one: a merge costs as much as a batch
-MERGE_ROWS = (
-    131_072  # pieces are merged up to here; beyond it a merge costs more than it saves
-)
+MERGE_ROWS = 262_144  # beyond it a merge costs more than it saves
 MAX_AHEAD_MS = (
     3_600_000  # a record dated further ahead of its broker must not age the rest
 )
@@ -146,7 +144,7 @@ class RowStore:
         for piece in reversed(self._pieces):
             both = rows + piece.left
             if count and (
-                piece.left > 2 * rows or both > MERGE_ROWS or held + piece.held > limit
+                piece.left > 4 * rows or both > MERGE_ROWS or held + piece.held > limit
             ):
                 break
             count, rows, held = count + 1, both, held + piece.held
