@@ -23,6 +23,7 @@ from streamlab.topics.card import card_bundle
 from streamlab.topics.desk import Desk
 
 T = TypeVar("T")
+PEEK_BYTES = 2 * 10**9
 PEEK_META = (PARTITION, OFFSET, TIMESTAMP)
 
 
@@ -86,15 +87,14 @@ class Topic:
             raise UsageError(f"peek({n!r}): a positive number of records.")
         meta = (*PEEK_META, *(m for m in self.desk.meta if m not in PEEK_META))
         found = await self.desk.read(
-            -n, "latest", max_rows=n, max_bytes=2 * 10**9, timeout=None, meta=meta
+            -n, "latest", max_rows=None, max_bytes=PEEK_BYTES, timeout=None, meta=meta
         )
         self.errors = found.errors
-        first = [name for name in meta if name in found.rows.columns]
-        if TIMESTAMP in first:
-            return found.rows.select(*first, pl.exclude(first)).sort(
-                TIMESTAMP, maintain_order=True
-            )
-        return found.rows
+        if TIMESTAMP not in found.rows.columns:
+            return found.rows  # an empty topic of which nothing is known
+        # More may have come between the two positions; the newest `n` are asked for.
+        rows = found.rows.sort(TIMESTAMP, maintain_order=True).tail(n)
+        return rows.select(*meta, pl.exclude(meta))
 
     def info(self) -> pl.DataFrame:
         """One row per partition: first, next, records, bytes, newest, oldest, lag.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import streamlab as sl
 from streamlab import servers
 from streamlab.records import META
+from streamlab.topics.desk import Desk
 from tests.scenarios.lab import SEVERAL, moment, topic
 
 TRADES = Path(sl.__file__).parent / "data" / "trades.ss"
@@ -112,3 +114,22 @@ def test_a_demo_sends_from_the_first_reader_on():
     assert live.stats.rejected == len(live.errors.df) > 0
     assert demo.truth.height == live.stats.decoded
     assert live.check_parity().startswith("equal")
+
+
+async def test_peek_on_a_busy_topic_gives_the_newest_records_and_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    topic = sl.connect("memory://busy").topic("rows")
+    await topic.aio.send([{"n": n} for n in range(20)])
+    resolve = Desk.resolve
+
+    async def slowly(desk: Desk, value: Any, what: str, *rest: Any) -> Any:
+        found = await resolve(desk, value, what, *rest)
+        if value == -5:  # records come between the two positions that peek asks for
+            await desk.send([{"n": n} for n in range(20, 30)], None, None)
+        return found
+
+    monkeypatch.setattr(Desk, "resolve", slowly)
+    rows = await topic.aio.peek(5)
+
+    assert rows["n"].to_list() == [25, 26, 27, 28, 29]
