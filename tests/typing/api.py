@@ -1,0 +1,50 @@
+"""What users write, as type checkers see it; never run."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+import polars as pl
+
+import streamlab as sl
+
+
+def the_five_lines() -> None:
+    trades = sl.topic("redis://localhost/trades", time="time")
+    live = trades.live(start="15m", keep="5m")
+    vwap = live.window("10s", by="symbol").agg(
+        vwap=(pl.col("price") * pl.col("size")).sum() / pl.col("size").sum(), n=pl.len()
+    )
+    vwap.plot.line(y="vwap", color="symbol")
+
+    assert_type(trades, sl.Topic)
+    assert_type(live, sl.LiveFrame)
+    assert_type(vwap, sl.LiveFrame)
+    assert_type(vwap.closed, sl.LiveFrame)
+    assert_type(live.filter(pl.col("price") > 1).df, pl.DataFrame)
+
+
+def looking() -> None:
+    topic = sl.connect("file://./day.ss").topic("trades", time="time")
+
+    assert_type(topic.peek(5), pl.DataFrame)
+    assert_type(topic.read(start="1h", max_rows=1_000), pl.DataFrame)
+    assert_type(topic.send([{"n": 1}], key="n"), int)
+
+
+async def in_an_async_program(topic: sl.Topic) -> None:
+    live = await topic.aio.live(start="earliest")
+    rows = await live.aio.wait(count=10, timeout=5)
+
+    assert_type(live, sl.LiveFrame)
+    assert_type(rows, pl.DataFrame)
+    async for batch in live:
+        pl.concat([rows, batch])
+
+
+def errors(live: sl.LiveFrame) -> str:
+    try:
+        live.with_columns(change=pl.col("price").diff())
+    except sl.errors.NotIncrementalError as error:
+        return str(error)
+    return ""
