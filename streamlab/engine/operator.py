@@ -10,6 +10,7 @@ from typing import NamedTuple
 import polars as pl
 
 from streamlab.changes import PART
+from streamlab.engine.copies import engine
 from streamlab.engine.faults import PlanError, failure, first_bad
 from streamlab.engine.outcome import Batch
 from streamlab.engine.rowwise import KEEP, ROW, Chain, Result
@@ -114,7 +115,8 @@ def process(works: Sequence[Work]) -> None:
         else:
             waiting.append((work, judged))
     try:
-        groups = pl.collect_all(queries) if queries else []
+        rows = max((judged.taken.height for _, judged in waiting), default=0)
+        groups = pl.collect_all(queries, engine=engine(rows)) if queries else []
     except Exception:  # noqa: BLE001 - found again, and reported, by the operator it belongs to
         for work, judged in waiting:
             _alone(work, judged)

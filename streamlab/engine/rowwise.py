@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from streamlab.changes import HIDDEN, STAMP
-from streamlab.engine.copies import enough, repeated
+from streamlab.engine.copies import engine, enough, repeated
 from streamlab.engine.faults import PlanError, failure, first_bad
 from streamlab.plans.nodes import (
     Explode,
@@ -120,10 +120,17 @@ class Chain:
 
     def collect(self, rows: pl.DataFrame) -> Result:
         """Run on `rows` by itself; raises what polars raises."""
-        return self.result(pl.collect_all(self.queries(fed(rows), rows.height)), rows)
+        return self.result(
+            pl.collect_all(
+                self.queries(fed(rows), rows.height), engine=engine(rows.height)
+            ),
+            rows,
+        )
 
     def _run(self, rows: pl.DataFrame, height: int) -> tuple[pl.DataFrame, list[int]]:
-        found, *counts = pl.collect_all(self.queries(numbered(rows), height))
+        found, *counts = pl.collect_all(
+            self.queries(numbered(rows), height), engine=engine(rows.height)
+        )
         return found, [int(count.item()) for count in counts]
 
     def _read(self, rows: pl.DataFrame, held: Sequence[int], height: int) -> Result:
@@ -165,7 +172,8 @@ def run(chains: Sequence[Chain], inputs: Sequence[pl.DataFrame]) -> list[Result]
         spans.append((at, len(queries), len(queries) + len(mine)))
         queries += mine
     try:
-        frames = pl.collect_all(queries) if queries else []
+        most = max((rows.height for rows in inputs), default=0)
+        frames = pl.collect_all(queries, engine=engine(most)) if queries else []
     except Exception:  # noqa: BLE001 - found again, and reported, by the chain it belongs to
         for at, _, _ in spans:
             results[at] = chains[at].run_alone(inputs[at])
