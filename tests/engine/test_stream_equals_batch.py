@@ -1,4 +1,4 @@
-"""Promise 2: however the rows were cut and interleaved, the frame is the batch answer."""
+"""However the rows were cut and interleaved, the frame is the batch answer."""
 
 from __future__ import annotations
 
