@@ -12,26 +12,13 @@ batch answer as well as here; its floats stay within what equality means.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import polars as pl
-
-SMALL = 10_000
 
 
 def enough() -> int:
     """Rows from which on every thread has more than one."""
     return 2 * pl.thread_pool_size()
-
-
-def engine(rows: int) -> Literal["in-memory", "auto"]:
-    """Which of polars' engines for a batch of so many rows.
-
-    Its streaming engine, the default, takes 0.2-0.3 ms to start (an aggregation of 30 rows: 333
-    against 167 µs); what it gains by splitting a batch begins at some ten thousand rows.
-    """
-    return "in-memory" if rows < SMALL else "auto"
 
 
 def repeated(rows: pl.DataFrame) -> pl.DataFrame:

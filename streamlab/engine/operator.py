@@ -10,7 +10,7 @@ from typing import NamedTuple
 import polars as pl
 
 from streamlab.changes import PART
-from streamlab.engine.copies import engine
+from streamlab.engine.engines import engine
 from streamlab.engine.faults import PlanError, failure, first_bad
 from streamlab.engine.outcome import Batch
 from streamlab.engine.rowwise import KEEP, ROW, Chain, Result

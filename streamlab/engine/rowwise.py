@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 
 from streamlab.changes import HIDDEN, STAMP
-from streamlab.engine.copies import engine, enough, repeated
+from streamlab.engine.copies import enough, repeated
+from streamlab.engine.engines import engine
 from streamlab.engine.faults import PlanError, failure, first_bad
 from streamlab.plans.nodes import (
     Explode,

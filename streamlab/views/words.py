@@ -80,11 +80,6 @@ def clock_time(ms: float) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%H:%M:%S")
 
 
-def date_time(ms: float) -> str:
-    """Day and time, UTC: 2026-11-23 10:01:25."""
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
 def shorten(text: str, most: int = CELL_CHARACTERS) -> str:
     """One line of at most `most` characters; line breaks become spaces."""
     line = " ".join(text.split()) if any(c in text for c in "\r\n\t") else text
