@@ -13,6 +13,7 @@
     │   ├── RevisingFrameError      its rows are revised: not for this step
     │   ├── LatenessNeededError     this step must know when a window is over
     │   ├── TooMuchDataError        a bounded read over its limit
+    │   ├── ModeError               a step or a call that does not fit the reader's mode
     │   └── WrongLoopError          a plain call inside a running event loop
     ├── BrokerError                 the broker's side: try again, or mend the server
     │   ├── ConnectError            nobody answers there                             (ConnectionError)
@@ -20,11 +21,13 @@
     │   ├── TlsError                one side speaks TLS, the other doesn't
     │   ├── PermissionDeniedError   the user lacks a right
     │   ├── TopicNotFoundError      no topic of that name, with the nearest          (LookupError)
+    │   ├── GroupBusyError          others share the group, so it can't be had alone
     │   └── PositionLost            the broker no longer has that position
     ├── DataError                   the records' side
     │   ├── DamagedFileError        a recording is damaged at a byte position
     │   └── EncodeError             rows that the format can't write
     ├── StreamFailedError           a live frame failed; `frame.error` says why
+    ├── SinkError                   a sink failed; what it had not taken will come again
     ├── StreamStoppedError          the frame was stopped, nothing more will come
     ├── StateLimitError             an operator's state is over the byte budget
     ├── ParityError                 a live frame differs from the batch answer
@@ -117,6 +120,10 @@ class TooMuchDataError(UsageError):
     """A bounded read would hold more than its limit."""
 
 
+class ModeError(UsageError):
+    """A step or a call that does not fit the reader's mode (real-time, resumable, …)."""
+
+
 class WrongLoopError(UsageError):
     """A plain (waiting) call was made inside somebody else's running event loop."""
 
@@ -158,6 +165,10 @@ class TopicNotFoundError(BrokerError, LookupError):
         return cls(f"no topic {name!r} on {place}.{hint}{every}")
 
 
+class GroupBusyError(BrokerError):
+    """Others share the group, so nobody can have it alone."""
+
+
 class PositionLost(BrokerError):
     """The broker no longer has the position that was asked for."""
 
@@ -185,6 +196,10 @@ class EncodeError(DataError):
 
 class StreamFailedError(StreamlabError):
     """A live frame failed; its `error` says why."""
+
+
+class SinkError(StreamlabError):
+    """A sink failed; its `__cause__` says why."""
 
 
 class StreamStoppedError(StreamlabError):

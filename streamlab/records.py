@@ -110,12 +110,58 @@ class PartitionState(NamedTuple):
         caught_up: the broker's last answer held nothing more for this partition.
         ended: the stop offset (or the end of a finished recording) is reached.
         behind: records between `next` and the end, as last known; None if unknown.
+        handed_out: records that a member of a group was given since it joined; 0 without one.
     """
 
     next: Offset
     caught_up: bool
     ended: bool
     behind: int | None
+    handed_out: int = 0
+
+    @property
+    def mark(self) -> Mark:
+        """This place, for a commit later on."""
+        return Mark(self.next, self.handed_out)
+
+
+class Mark(NamedTuple):
+    """A place in one partition, up to which records may be done.
+
+    Attributes:
+        next: the first offset that is not among them.
+        handed_out: how many records had been handed out there; what a Redis group commits, for
+            its members are given records out of order when they take over a dead one's.
+    """
+
+    next: Offset
+    handed_out: int = 0
+
+
+class Committed(NamedTuple):
+    """What a group has committed of one partition.
+
+    Attributes:
+        next: the first record that may still be needed.
+        memory: what the reader wrote beside it, for itself; "" where somebody else committed.
+    """
+
+    next: Offset
+    memory: str = ""
+
+
+class Sent(NamedTuple):
+    """What a broker said of the rows it took; columns in the order of the rows.
+
+    Attributes:
+        partitions: where each went.
+        offsets: the offset of each, as users see it; -1 where the broker does not tell.
+        timestamps_ms: the time that each was given, ms since 1970.
+    """
+
+    partitions: Sequence[int]
+    offsets: Sequence[Offset]
+    timestamps_ms: Sequence[int]
 
 
 def offset_rank(offset: Offset) -> tuple[int, ...]:
