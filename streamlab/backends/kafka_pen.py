@@ -58,7 +58,7 @@ class Pen:
                 if client is not self._client:
                     await discard(client)
             if self._rows > _MOST_ROWS:
-                await self.spoil(client)
+                await self.lay_aside(client)
 
     async def client(self) -> AIOKafkaProducer:
         """The client, connected.
@@ -74,8 +74,13 @@ class Pen:
                 self._rows = 0
             return self._client
 
-    async def spoil(self, client: AIOKafkaProducer) -> None:
-        """Never lend `client` again; it ends once nobody uses it."""
+    async def spoil(self, client: AIOKafkaProducer, error: BaseException) -> None:
+        """After a failure of any kind the client is of no more use."""
+        del error
+        await self.lay_aside(client)
+
+    async def lay_aside(self, client: AIOKafkaProducer) -> None:
+        """Lend another one from now on; this one ends once nobody uses it."""
         if self._client is client:
             self._client = None
         if client not in self._users:
@@ -112,9 +117,22 @@ async def discard(client: AIOKafkaProducer) -> None:
     if client._closed:  # noqa: SLF001 - its own stop() would wait until all is sent
         return
     client._closed = True  # noqa: SLF001 - otherwise it warns when it is collected
+    _hear_all(client)
     with contextlib.suppress(TimeoutError, KafkaError):
         async with asyncio.timeout(_CLOSE_S):
             # Without connections its requests end, and only then does its task.
             await client.client.close()
             await client._sender.close()  # noqa: SLF001 - see above
             await client.client.close()
+
+
+def _hear_all(client: AIOKafkaProducer) -> None:
+    """Take note of failures that aiokafka left in futures of its own, or asyncio complains."""
+    accumulator, manager = client._message_accumulator, client._txn_manager  # noqa: SLF001 - see above
+    batches = [each for queue in accumulator._batches.values() for each in queue]  # noqa: SLF001
+    futures = [batch._drain_waiter for batch in batches]  # noqa: SLF001
+    if manager is not None and manager._transaction_waiter is not None:  # noqa: SLF001
+        futures.append(manager._transaction_waiter)  # noqa: SLF001
+    for future in futures:
+        if future.done() and not future.cancelled():
+            future.exception()

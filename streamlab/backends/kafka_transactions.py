@@ -95,7 +95,7 @@ class KafkaTransactions:
             return
         # Its batches are out of sequence. A new client of the same name makes the broker abort
         # what the old one had under way.
-        await self._pen.spoil(client)
+        await self._pen.lay_aside(client)
         await self._pen.client()
 
     async def aclose(self) -> None:
@@ -120,20 +120,39 @@ class KafkaTransactions:
         async with self._pen.borrow(rows) as lent:
             if lent is not client:
                 raise ConnectError(f"transactions {self._name!r}: this set is broken")
-            try:
-                yield client
-            except BrokerError as error:
-                self._failure = self._failure or error
-                raise
+            yield client
 
-    async def spoil(self, client: AIOKafkaProducer) -> None:
-        """The set is lost, its client is kept until `abort`."""
-        state = client._txn_manager.is_fatal_error()  # noqa: SLF001 - nowhere else to see it
-        self._failure = self._failure or BrokerError(
-            f"transactions {self._name!r}: a batch failed"
-        )
-        if state and isinstance(_cause(client), _FENCED):
-            self._fenced = True
+    async def spoil(self, client: AIOKafkaProducer, error: BaseException) -> None:
+        """The set is lost; its client is kept until `abort`."""
+        self._note(client, error, "")
+
+    @contextlib.asynccontextmanager
+    async def _asking(
+        self, client: AIOKafkaProducer, group: str = ""
+    ) -> AsyncIterator[None]:
+        """A request about the set, bounded, with its failure noted."""
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                yield
+        except (aio.KafkaError, OSError, AssertionError) as error:
+            raise self._note(client, error, group) from None
+
+    def _note(
+        self, client: AIOKafkaProducer, error: BaseException, group: str
+    ) -> BrokerError:
+        """Remember why the set is lost; the first reason stays."""
+        cause: BaseException = error
+        # After a fatal answer aiokafka only says that its state is not right.
+        if (deeper := client._message_accumulator._exception) is not None:  # noqa: SLF001
+            cause = deeper.__cause__ or deeper
+        self._fenced = self._fenced or isinstance(cause, _FENCED)
+        if self._failure is None:
+            self._failure = (
+                self._taken()
+                if self._fenced
+                else kafka_errors.translate(self._settings, cause, group=group)
+            )
+        return self._failure
 
     def _under_way(self) -> AIOKafkaProducer:
         if self._client is None:

@@ -37,7 +37,7 @@ class Lender(Protocol):
         """The client, to write so many rows with."""
         ...
 
-    async def spoil(self, client: AIOKafkaProducer) -> None:
+    async def spoil(self, client: AIOKafkaProducer, error: BaseException) -> None:
         """Hear that a batch failed, or that nobody knows what became of it."""
         ...
 
@@ -89,10 +89,10 @@ class KafkaProducer:
             try:
                 await self._carry(client, sending)
             except (aio.KafkaError, OSError, BrokerError) as error:
-                await self._pen.spoil(client)
+                await self._pen.spoil(client, error)
                 raise self._refusal(error, sending) from None
-            except BaseException:
-                await self._pen.spoil(client)
+            except BaseException as error:
+                await self._pen.spoil(client, error)
                 raise
         return sending.sent()
 
