@@ -79,9 +79,11 @@ _PRODUCING: Mapping[str, _Reader] = {
     "transaction_timeout_ms": number,
 }
 _READ: Mapping[str, _Reader] = {**_LOGIN, **_COMMON, **_CONSUMING, **_PRODUCING}
+_FETCH_WAIT_MS = 500
 # A fetch is decoded and freed as a whole: beyond 1 MB it only costs memory and delay.
 _FETCH: Mapping[str, object] = {
     "fetch_max_bytes": 4 << 20,
+    "fetch_max_wait_ms": _FETCH_WAIT_MS,
     "max_partition_fetch_bytes": 1 << 20,
     "isolation_level": "read_committed",
     "enable_auto_commit": False,
@@ -132,6 +134,11 @@ class Settings:
         if self.sasl:
             return "SASL_SSL" if self.tls else "SASL_PLAINTEXT"
         return "SSL" if self.tls else "PLAINTEXT"
+
+    @property
+    def fetch_wait(self) -> float:
+        """Seconds for which a broker may keep a question for records that aren't there yet."""
+        return int(str(self.options.get("fetch_max_wait_ms", _FETCH_WAIT_MS))) / 1000
 
     async def ready(self) -> None:
         """Read the certificates, off the loop: to be awaited before `common` and its like.
