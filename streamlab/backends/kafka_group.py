@@ -117,7 +117,12 @@ class KafkaGroupConsumer:
 
     @property
     def ended(self) -> bool:
-        return False
+        return self._closed
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has left its group."""
+        return self._closed
 
     @property
     def lost(self) -> int:
