@@ -138,7 +138,9 @@ async def _names(client: AIOKafkaClient) -> set[str]:
     """Of all groups; each broker knows those it looks after."""
     answer = await metadata(client, [])
     nodes = [broker[0] for broker in answer.brokers]
-    answers = await asyncio.gather(*[client.send(n, ListGroupsRequest()) for n in nodes])
+    answers = await asyncio.gather(
+        *[client.send(n, ListGroupsRequest()) for n in nodes]
+    )
     for each in answers:
         if each.error_code:
             raise aio.for_code(each.error_code)

@@ -60,7 +60,9 @@ class Partitioner:
     def _by_key(self, keys: Sequence[bytes | None], partitions: int) -> Numbers:
         """Rows without a key among those with one go in turn."""
         known = self._hashes
-        new = [key for key in dict.fromkeys(keys) if key is not None and key not in known]
+        new = [
+            key for key in dict.fromkeys(keys) if key is not None and key not in known
+        ]
         if new:
             if len(known) + len(new) > _REMEMBERED:
                 known.clear()

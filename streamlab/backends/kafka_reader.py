@@ -200,8 +200,7 @@ class KafkaConsumer:
             cursor.stamp = None
             place = TopicPartition(*partition)
             self._reader.seek(place, cursor.at)
-            if cursor.full:
-                self._reader.pause(place)
+        self._pause(self._reader)
 
     async def _look(self) -> None:
         """See what keeps answers from coming.
@@ -262,14 +261,18 @@ class KafkaConsumer:
                 cursor.stamp, cursor.heard = stamp, now
             since = max(cursor.heard, self._called_at)
             silent = silent or now - since > self._patience
-            if cursor.full:
-                reader.pause(place)
             if not self._shelf.holds(partition):
                 cursor.next = cursor.at
+        self._pause(reader)
         if not silent:
             self._watch.over()
         elif await self._watch.silent():
             await self._renew(reader)
+
+    def _pause(self, reader: AIOKafkaConsumer) -> None:
+        """Fetch no more of what is fetched up to its stop."""
+        full = [TopicPartition(*p) for p, c in self._cursors.items() if c.full]
+        reader.pause(*full)
 
     async def _renew(self, reader: AIOKafkaConsumer) -> None:
         """The cluster is well and doesn't answer this client: take another."""
@@ -338,8 +341,7 @@ class KafkaConsumer:
             cursor.at = place
             cursor.next = cursor.next if self._shelf.holds(partition) else place
             self._reader.seek(TopicPartition(*partition), place)
-            if cursor.full:
-                self._reader.pause(TopicPartition(*partition))
+            self._pause(self._reader)
             if lost and self._strict:
                 raise self._position_lost(partition, offset, lost)
 

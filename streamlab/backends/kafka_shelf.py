@@ -80,7 +80,7 @@ class Shelf:
             end = len(block.values)
             stop = stops.get(partition)
             if stop is not None and end and int(block.offsets[-1]) >= stop:
-                end = bisect_left(block.offsets, stop)  # type: ignore[arg-type]  # integers on Kafka
+                end = bisect_left(block.offsets, stop)
             upto = min(end, rest.at + most)
             if upto < end:
                 self._waiting.appendleft((partition, rest._replace(at=upto)))

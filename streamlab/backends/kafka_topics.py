@@ -105,9 +105,7 @@ async def delete_before(
             wanted[leader][topic].append((number, offset))
         answers = await asyncio.gather(
             *[
-                client.send(
-                    node, DeleteRecordsRequest(list(each.items()), _TIMEOUT_MS)
-                )
+                client.send(node, DeleteRecordsRequest(list(each.items()), _TIMEOUT_MS))
                 for node, each in wanted.items()
             ]
         )
