@@ -56,7 +56,9 @@ class Clerk:
 
         Args:
             attempt: asks the client, and raises aiokafka's errors.
-            topic, group, right: what it is about, for the error.
+            topic: what it is about, for the error.
+            group: likewise.
+            right: what a user lacks who is refused.
 
         Raises:
             BrokerError: another failure, or none passed within some seconds.

@@ -88,9 +88,7 @@ class KafkaGroupConsumer:
         self._resolve = resolve
         self._name = name or f"{socket.gethostname()}-{os.getpid()}-{next(_numbers)}"
         self._membership = Membership(settings, group, self._name, self)
-        self._news = News(
-            partial(kafka_admin.describe, clerk, group), self._name
-        )
+        self._news = News(partial(kafka_admin.describe, clerk, group), self._name)
         self._begin: dict[Partition, Offset] = {}
         self._owned: frozenset[Partition] = frozenset()
         self._last: frozenset[Partition] | None = None
@@ -182,10 +180,10 @@ class KafkaGroupConsumer:
         await self._membership.subscribe(topics)
 
     async def assign(self, start: Resolved) -> None:
-        raise self._refusal("assign")
+        raise self._refusal(f"assign({sorted(start)})")
 
     async def unassign(self, partitions: Collection[Partition]) -> None:
-        raise self._refusal("unassign")
+        raise self._refusal(f"unassign({sorted(partitions)})")
 
     async def abandon(self) -> None:
         await self._end(self._membership.abandon())
@@ -309,6 +307,6 @@ class KafkaGroupConsumer:
 
     def _refusal(self, call: str) -> ModeError:
         return ModeError(
-            f"{call}(): who reads what of group {self._group!r} is the broker's to say. "
+            f"{call}: who reads what of group {self._group!r} is the broker's to say. "
             "Without a group, partitions can be chosen: leave group= out."
         )
