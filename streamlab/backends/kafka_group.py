@@ -180,10 +180,12 @@ class KafkaGroupConsumer:
         await self._membership.subscribe(topics)
 
     async def assign(self, start: Resolved) -> None:
-        raise self._refusal(f"assign({sorted(start)})")
+        del start
+        raise self._refusal("assign()")
 
     async def unassign(self, partitions: Collection[Partition]) -> None:
-        raise self._refusal(f"unassign({sorted(partitions)})")
+        del partitions
+        raise self._refusal("unassign()")
 
     async def abandon(self) -> None:
         await self._end(self._membership.abandon())
