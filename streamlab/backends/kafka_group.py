@@ -88,9 +88,7 @@ class KafkaGroupConsumer:
         self._resolve = resolve
         self._name = name or f"{socket.gethostname()}-{os.getpid()}-{next(_numbers)}"
         self._membership = Membership(settings, group, self._name, self)
-        self._news = News(
-            partial(kafka_admin.describe, clerk, group), self._name
-        )
+        self._news = News(partial(kafka_admin.describe, clerk, group), self._name)
         self._begin: dict[Partition, Offset] = {}
         self._owned: frozenset[Partition] = frozenset()
         self._last: frozenset[Partition] | None = None

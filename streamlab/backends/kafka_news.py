@@ -23,9 +23,7 @@ class News:
         text: the last thing that happened; "" at first.
     """
 
-    def __init__(
-        self, describe: Callable[[], Awaitable[Described]], name: str
-    ) -> None:
+    def __init__(self, describe: Callable[[], Awaitable[Described]], name: str) -> None:
         """Nothing has happened yet.
 
         Args:
@@ -119,7 +117,9 @@ def _moves(had: Owners, has: Owners) -> str:
     several = len({p.topic for p in has}) > 1
     return ", ".join(
         f"partition{'s' * (len(parts) > 1)} "
-        + " ".join(f"{p.topic} p{p.number}" if several else f"{p.number}" for p in parts)
+        + " ".join(
+            f"{p.topic} p{p.number}" if several else f"{p.number}" for p in parts
+        )
         + f" → {owner}"
         for owner, parts in sorted(taken.items())
     )
