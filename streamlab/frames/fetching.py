@@ -258,9 +258,13 @@ class Fetch:
             await consumer.assign(fresh)
         blocks = await consumer.receive(self.hopper.wants, LISTEN)
         # At once: what is gathered and how far that is must be one moment.
-        self.states = consumer.state()
+        states = consumer.state()
         if blocks:
             self.hopper.put(blocks)
+        # What waits of a partition that is being taken away is still handed over, and committed.
+        going = {p: s for p, s in self.states.items() if p not in states}
+        held = self.hopper.partitions if going else ()
+        self.states = {**{p: s for p, s in going.items() if p in held}, **states}
         now = self._spec.clock.running()
         calm = listening and consumer.trouble is None
         self._idleness.observe(self.states, now, listening=calm)
