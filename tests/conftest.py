@@ -9,6 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from streamlab import servers
+from tests.brokers import need, shared
+
 _numbers = itertools.count(1)
 _LEFT_S = 5.0
 
@@ -35,3 +38,31 @@ def nothing_is_left_running() -> Iterator[None]:
 def name() -> str:
     """A topic name that no other test has."""
     return f"topic-{next(_numbers)}"
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[servers.Valkey]:
+    """A Valkey that all tests share."""
+    yield from shared("valkey", "STREAMLAB_TEST_REDIS", "redis", servers.valkey)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[servers.Kafka]:
+    """A real Kafka that all tests share; starts in a few seconds."""
+    yield from shared("kafka", "STREAMLAB_TEST_KAFKA", "kafka", servers.kafka)
+
+
+@pytest.fixture(scope="session")
+def kafka_light() -> Iterator[servers.KafkaLight]:
+    """A mock of a Kafka that all tests share."""
+    need("kafka_light")
+    with servers.kafka_light() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_tls() -> Iterator[servers.Redis]:
+    """A Redis that speaks TLS only and asks for no client certificate."""
+    need("redis")
+    with servers.redis(tls=True) as server:
+        yield server
