@@ -24,8 +24,10 @@ from streamlab.backends.base import Options, PartitionInfo
 from streamlab.backends.redis_catalogue import Catalogue, Walk
 from streamlab.backends.redis_cursor import Cursor, Facts
 from streamlab.backends.redis_ids import Id
+from streamlab.backends.redis_lines import Lines
 from streamlab.backends.redis_options import Settings, settings
 from streamlab.backends.redis_reader import RedisConsumer
+from streamlab.backends.redis_route import OneServer, Route
 from streamlab.backends.redis_wire import Dialer
 from streamlab.backends.redis_writer import RedisProducer
 from streamlab.errors import (
@@ -69,8 +71,9 @@ class RedisConnection:
     def __init__(self, chosen: Settings) -> None:
         """Remember how to get there."""
         self._settings = chosen
-        self._dialer = Dialer(chosen)
-        self._catalogue = Catalogue(self._dialer)
+        self._route = route_of(chosen)
+        self._lines = Lines(self._route)
+        self._catalogue = Catalogue(self._lines)
         self._known: dict[tuple[Partition, Offset], Facts] = {}
         self._open: set[RedisConsumer | RedisProducer] = set()
 
@@ -82,13 +85,20 @@ class RedisConnection:
     def live_source(self) -> str:
         return "redis"
 
+    @property
+    def ids_are_text(self) -> bool:
+        return True
+
     async def topics(self) -> list[str]:
         return await self._catalogue.topics()
+
+    async def partitions(self, topic: str) -> frozenset[Partition]:
+        return await self._catalogue.partitions(topic)
 
     async def info(self, topic: str) -> list[PartitionInfo]:
         known = await self._catalogue.look(topic)
         sizes = await self._catalogue.sizes([*known])
-        lines = []
+        lines, per_ms = [], self._settings.per_ms
         for (partition, there), size in zip(known.items(), sizes, strict=True):
             end = redis_ids.text(redis_ids.after(there.last))
             lines.append(
@@ -98,8 +108,8 @@ class RedisConnection:
                     end,
                     there.length,
                     size,
-                    there.newest[0] if there.newest else None,
-                    there.first[0] if there.first else None,
+                    there.newest[0] // per_ms if there.newest else None,
+                    there.first[0] // per_ms if there.first else None,
                 )
             )
         return lines
@@ -133,19 +143,16 @@ class RedisConnection:
     ) -> RedisConsumer:
         if on_lost not in ("skip", "error"):
             raise UsageError(f'on_lost={on_lost!r}: there are "skip" and "error".')
-        catalogue = self._catalogue
-        for topic in {partition.topic for partition in start}:
-            if any(p not in catalogue.streams for p in start if p.topic == topic):
-                await catalogue.look(topic)
-            await catalogue.shape(topic)
-        cursors = [self._cursor(p, offset, stop) for p, offset in start.items()]
-        link = await self._dialer.dial()
+        cursors = await self._cursors(start, stop)
+        first = cursors[0].key.decode() if cursors else ""
+        dialer = self._route.reader(first)
         reader = RedisConsumer(
-            self._dialer,
-            link,
+            dialer,
+            await dialer.dial(),
             cursors,
-            catalogue.shapes,
+            self._catalogue.shapes,
             strict=on_lost == "error",
+            place=self._cursors,
             forget=self._open.discard,
         )
         self._open.add(reader)
@@ -166,7 +173,7 @@ class RedisConnection:
                 'Name one: options={"field": "msg"}.'
             )
         writer = RedisProducer(
-            self._dialer.dial,
+            self._route,
             self._settings,
             topic,
             streams={p.number: self._catalogue.streams[p] for p in known},
@@ -178,7 +185,8 @@ class RedisConnection:
 
     async def aclose(self) -> None:
         await asyncio.gather(*(used.aclose() for used in list(self._open)))
-        await self._catalogue.aclose()
+        await self._lines.aclose()
+        await self._route.aclose()
 
     # ---- positions ----------------------------------------------------------
 
@@ -187,10 +195,10 @@ class RedisConnection:
     ) -> dict[Partition, Offset]:
         found: dict[Partition, Offset] = {}
         for partition in partitions:
-            entries = await self._catalogue.ask(
-                *("XRANGE", self._catalogue.streams[partition], f"{max(0, ms)}-0", "+"),
-                *("COUNT", 1),
-                what=partition.topic,
+            name = self._catalogue.streams[partition]
+            first = f"{max(0, ms) * self._settings.per_ms}-0"
+            entries = await self._lines.ask(
+                *(name, "XRANGE", name, first, "+", "COUNT", 1), what=partition.topic
             )
             if entries:
                 found[partition] = entries[0][0].decode()
@@ -218,6 +226,17 @@ class RedisConnection:
         while len(self._known) > _REMEMBERED:
             del self._known[next(iter(self._known))]
 
+    async def _cursors(
+        self, start: Resolved, stop: Resolved | None = None
+    ) -> list[Cursor]:
+        """Where reading begins, all topics looked at."""
+        catalogue = self._catalogue
+        for topic in {partition.topic for partition in start}:
+            if any(p not in catalogue.streams for p in start if p.topic == topic):
+                await catalogue.look(topic)
+            await catalogue.shape(topic)
+        return [self._cursor(p, offset, stop) for p, offset in start.items()]
+
     def _cursor(
         self, partition: Partition, offset: Offset, stop: Resolved | None
     ) -> Cursor:
@@ -236,3 +255,8 @@ class RedisConnection:
         )
         cursor.begin(self._known.get((partition, offset)))
         return cursor
+
+
+def route_of(chosen: Settings) -> Route:
+    """The way to the server or servers of these settings."""
+    return OneServer(Dialer(chosen))

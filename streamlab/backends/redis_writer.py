@@ -5,12 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any
 
 import hiredis
 
 from streamlab.backends import redis_errors
 from streamlab.backends.redis_options import Settings
+from streamlab.backends.redis_route import Route
 from streamlab.backends.redis_wire import Link
 from streamlab.errors import BrokerError
 from streamlab.records import Outgoing
@@ -23,7 +23,7 @@ class RedisProducer:
 
     def __init__(
         self,
-        dial: Callable[[], Any],
+        route: Route,
         settings: Settings,
         topic: str,
         *,
@@ -34,14 +34,14 @@ class RedisProducer:
         """Connects at the first `send`.
 
         Args:
-            dial: makes a connection.
+            route: the way to the streams.
             settings: of the server.
             topic: where it writes.
             streams: partition → stream there is already; empty for a new topic.
             field: the entry field for the payload.
             forget: called once it is closed.
         """
-        self._dial = dial
+        self._route = route
         self._settings = settings
         self._topic = topic
         self._streams = dict(streams)
@@ -77,7 +77,7 @@ class RedisProducer:
     async def _write(self, chunk: bytes, count: int, done: int, total: int) -> int:
         try:
             if self._link is None or self._link.lost is not None:
-                self._link = await self._dial()
+                self._link = await (await self._route.node(self._topic)).dial()
             replies = await self._link.pipeline(chunk, count)
         except BrokerError as error:
             raise type(error)(f"{self._so_far(done, total)} {error}") from error
