@@ -20,8 +20,9 @@ from collections.abc import Mapping
 
 from streamlab import positions
 from streamlab.backends import redis_ids, redis_parse
-from streamlab.backends.base import Options, PartitionInfo
+from streamlab.backends.base import GroupInfo, Options, PartitionInfo
 from streamlab.backends.redis_catalogue import Catalogue, Walk
+from streamlab.backends.redis_commits import Commits
 from streamlab.backends.redis_cursor import Cursor, Facts
 from streamlab.backends.redis_ids import Id
 from streamlab.backends.redis_lines import Lines
@@ -39,6 +40,7 @@ from streamlab.errors import (
 from streamlab.records import (
     AtOffsets,
     AtTime,
+    Committed,
     Earliest,
     Latest,
     Newest,
@@ -74,6 +76,7 @@ class RedisConnection:
         self._route = route_of(chosen)
         self._lines = Lines(self._route)
         self._catalogue = Catalogue(self._lines)
+        self._commits = Commits(self._catalogue)
         self._known: dict[tuple[Partition, Offset], Facts] = {}
         self._open: set[RedisConsumer | RedisProducer] = set()
 
@@ -157,6 +160,15 @@ class RedisConnection:
         )
         self._open.add(reader)
         return reader
+
+    async def groups(self) -> list[GroupInfo]:
+        return await self._commits.groups()
+
+    async def committed(self, group: str, topic: str) -> Mapping[Partition, Committed]:
+        return await self._commits.committed(group, topic)
+
+    async def commit(self, group: str, done: Mapping[Partition, Committed]) -> None:
+        await self._commits.commit(group, done)
 
     async def producer(self, topic: str) -> RedisProducer:
         try:

@@ -97,6 +97,12 @@ class Catalogue:
         self.streams |= found
         return frozenset(found)
 
+    def name_for(self, partition: Partition) -> str:
+        """What the stream of a partition that isn't there would be called."""
+        topic, number = partition
+        several = any(p.topic == topic and p.number != number for p in self.streams)
+        return f"{topic}:{number}" if number or several else topic
+
     async def sizes(self, partitions: Sequence[Partition]) -> list[int | None]:
         """Bytes per partition; None where the user may not ask."""
         names = [self.streams[partition] for partition in partitions]
