@@ -16,14 +16,15 @@ plain stream is found, without MEMORY its size is unknown.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from streamlab import positions
 from streamlab.backends import redis_ids, redis_parse
-from streamlab.backends.base import GroupInfo, Options, PartitionInfo
+from streamlab.backends.base import GroupInfo, Options, PartitionInfo, Revoked
 from streamlab.backends.redis_catalogue import Catalogue, Walk
 from streamlab.backends.redis_commits import Commits
 from streamlab.backends.redis_cursor import Cursor, Facts
+from streamlab.backends.redis_group import RedisGroupConsumer
 from streamlab.backends.redis_ids import Id
 from streamlab.backends.redis_lines import Lines
 from streamlab.backends.redis_options import Settings, settings
@@ -78,7 +79,7 @@ class RedisConnection:
         self._catalogue = Catalogue(self._lines)
         self._commits = Commits(self._catalogue)
         self._known: dict[tuple[Partition, Offset], Facts] = {}
-        self._open: set[RedisConsumer | RedisProducer] = set()
+        self._open: set[RedisConsumer | RedisGroupConsumer | RedisProducer] = set()
 
     @property
     def place(self) -> str:
@@ -169,6 +170,39 @@ class RedisConnection:
 
     async def commit(self, group: str, done: Mapping[Partition, Committed]) -> None:
         await self._commits.commit(group, done)
+
+    async def group_consumer(
+        self,
+        topics: Sequence[str],
+        *,
+        group: str,
+        start: Position,
+        revoked: Revoked,  # noqa: ARG002 (nothing is ever taken away: members share all)
+        name: str | None = None,
+    ) -> RedisGroupConsumer:
+        async def begin(topic: str) -> Resolved:
+            try:
+                found = await self.resolve(topic, start)
+                await self._catalogue.shape(topic)
+            except TopicNotFoundError:
+                return {}
+            return found
+
+        member = RedisGroupConsumer(
+            self._route,
+            self._catalogue,
+            group=group,
+            name=name,
+            begin=begin,
+            forget=self._open.discard,
+        )
+        self._open.add(member)
+        try:
+            await member.subscribe(topics)
+        except BaseException:
+            await member.abandon()
+            raise
+        return member
 
     async def producer(self, topic: str) -> RedisProducer:
         try:

@@ -70,8 +70,8 @@ class Commits:
         """
         streams = await self._streams(done)
         there = await self._states(group, [*streams.values()])
-        for name, state in there.items():
-            self._check(group, name, state)
+        for name, known in there.items():
+            self._check(group, name, known)
         questions: list[Question] = []
         for partition, name in streams.items():
             last = redis_ids.before(redis_ids.given(done[partition].next))
