@@ -142,7 +142,7 @@ async def replay(
             for name, producer in producers.items():
                 mine = [message for message in ready if message.topic == name]
                 if mine:
-                    sent(await producer.send(_outgoing(mine)))
+                    sent(len((await producer.send(_outgoing(mine))).offsets))
     finally:
         for producer in producers.values():
             await producer.aclose()

@@ -24,6 +24,7 @@ from streamlab.backends.base import Connection
 from streamlab.backends.generators import KINDS, Block, Generator, Settings
 from streamlab.backends.inprocess import LogConnection
 from streamlab.backends.log import LogTopic
+from streamlab.backends.readonly import ReadOnly
 from streamlab.clocks import SYSTEM, Clock
 from streamlab.durations import fixed_span
 from streamlab.errors import TopicNotFoundError, UnknownNameError, UrlError, UsageError
@@ -129,10 +130,17 @@ class _Shelf:
 
     make = find
 
-    def to_write(self, name: str) -> LogTopic:
+    def to_write(self, name: str, partitions: int | None = None) -> LogTopic:
+        del partitions
         raise UsageError(
             f"{self._place}: a demo makes its own records. Send {name!r} to a memory:// topic."
         )
+
+
+class DemoConnection(ReadOnly, LogConnection):
+    """Streams that make their own records."""
+
+    what = "a demo"
 
 
 # What makes the same URL the same stream everywhere in the process.
@@ -160,7 +168,7 @@ def connect(url: StreamUrl, options: Mapping[str, object]) -> Connection:
     if not _is_clock(clock):
         raise UsageError(f"clock={clock!r} is not a clock.")
     shelf = _Shelf(url.params, url.place, clock)
-    return LogConnection(shelf, place=url.place, live_source="demo")
+    return DemoConnection(shelf, place=url.place, live_source="demo")
 
 
 def reset() -> None:

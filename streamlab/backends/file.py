@@ -8,6 +8,7 @@ while it is read; its end mark ends the reading.
 from __future__ import annotations
 
 import asyncio
+import functools
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,9 @@ import numpy as np
 from streamlab import positions
 from streamlab.backends.base import Connection, Consumer, PartitionInfo, Producer
 from streamlab.backends.file_index import FileIndex, Pieces, Stream
+from streamlab.backends.file_moving import MovingFileConsumer
 from streamlab.backends.file_reader import WILDCARD, FileConsumer
+from streamlab.backends.readonly import ReadOnly
 from streamlab.errors import PositionError, TopicNotFoundError, UrlError, UsageError
 from streamlab.records import (
     AtOffsets,
@@ -35,10 +38,12 @@ _ALL = {WILDCARD, ""}
 _NEW = Partition(WILDCARD, 0)
 
 
-class FileConnection:
+class FileConnection(ReadOnly):
     """One file. Opened anew for each piece that is read, so there is nothing to close."""
 
+    ids_are_text = False
     live_source = "file"
+    what = "a file"
 
     def __init__(self, path: Path, place: str) -> None:
         """Read `path`, shown to people as `place`."""
@@ -46,7 +51,7 @@ class FileConnection:
         self._path = path
         self._index = FileIndex(path)
         self._lock = asyncio.Lock()
-        self._consumers: weakref.WeakSet[FileConsumer] = weakref.WeakSet()
+        self._consumers: weakref.WeakSet[MovingFileConsumer] = weakref.WeakSet()
 
     async def topics(self) -> list[str]:
         async with self._lock:
@@ -72,15 +77,21 @@ class FileConnection:
     ) -> Consumer:
         """As the contract says; nothing is ever lost here, so `on_lost` changes nothing."""
         del on_lost
-        first = _numbers(start)
         last = None if stop is None else _numbers(stop)
-        async with self._lock:
-            await self._refresh()
-            consumer = self._consumer(first, last)
+        reopen = functools.partial(self._open, last=last)
+        consumer = MovingFileConsumer(await reopen(start), reopen)
         self._consumers.add(consumer)
         return consumer
 
-    async def producer(self, topic: str) -> Producer:
+    async def partitions(self, topic: str) -> frozenset[Partition]:
+        try:
+            lines = await self.info(topic)
+        except TopicNotFoundError:
+            return frozenset()
+        return frozenset(line.partition for line in lines)
+
+    async def producer(self, topic: str, *, partitions: int | None = None) -> Producer:
+        del partitions
         raise UsageError(
             f"{self.place}: files are read only in this version. To keep {topic!r}, send it "
             "to a redis:// or memory:// topic."
@@ -106,6 +117,14 @@ class FileConnection:
             keys = {key for key, _ in self._index.streams}
             raise TopicNotFoundError.among(topic, self.place, keys)
         return found
+
+    async def _open(
+        self, start: Resolved, *, last: dict[Partition, int] | None
+    ) -> FileConsumer:
+        first = _numbers(start)
+        async with self._lock:
+            await self._refresh()
+            return self._consumer(first, last)
 
     def _consumer(
         self, first: dict[Partition, int], last: dict[Partition, int] | None

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from streamlab import positions
 from streamlab.backends.base import Consumer, PartitionInfo, Producer
-from streamlab.backends.log import Log, LogConsumer, LogTopic, number
+from streamlab.backends.log import Log, LogTopic
+from streamlab.backends.log_reader import LogConsumer, number
 from streamlab.errors import ConnectError, PositionError
 from streamlab.records import (
     AtOffsets,
@@ -20,6 +21,7 @@ from streamlab.records import (
     Partition,
     Position,
     Resolved,
+    Sent,
 )
 
 
@@ -42,11 +44,11 @@ class Shelf(Protocol):
         """A topic to be read, made if the broker does so by itself."""
         ...
 
-    def to_write(self, name: str) -> LogTopic:
-        """A topic to be written.
+    def to_write(self, name: str, partitions: int | None = None) -> LogTopic:
+        """A topic to be written, of so many partitions if it isn't there.
 
         Raises:
-            UsageError: nothing can be written here.
+            UsageError: nothing can be written here, or it has fewer partitions.
         """
         ...
 
@@ -54,12 +56,14 @@ class Shelf(Protocol):
 class LogConnection:
     """One broker that lives in this process."""
 
+    ids_are_text = False
+
     def __init__(self, shelf: Shelf, *, place: str, live_source: str) -> None:
         """Read and write the topics of `shelf`."""
         self.place = place
         self.live_source = live_source
         self._shelf = shelf
-        self._consumers: weakref.WeakSet[LogConsumer] = weakref.WeakSet()
+        self._consumers: weakref.WeakSet[Consumer] = weakref.WeakSet()
 
     async def topics(self) -> list[str]:
         return self._shelf.names()
@@ -89,16 +93,19 @@ class LogConnection:
     async def consumer(
         self, start: Resolved, stop: Resolved | None = None, *, on_lost: str = "skip"
     ) -> Consumer:
-        topics = {p.topic: self._shelf.make(p.topic) for p in start}
-        consumer = LogConsumer(topics, start, stop, place=self.place, on_lost=on_lost)
-        if not consumer.ended:
-            for topic in topics.values():
-                topic.begin()
+        find = self._shelf.make
+        consumer = LogConsumer(find, start, stop, place=self.place, on_lost=on_lost)
         self._consumers.add(consumer)
         return consumer
 
-    async def producer(self, topic: str) -> Producer:
-        return LogProducer(self._shelf.to_write(topic), self.place)
+    async def partitions(self, topic: str) -> frozenset[Partition]:
+        if topic not in self._shelf.names():
+            return frozenset()
+        count = len(self._reachable(self._shelf.find(topic)).logs)
+        return frozenset(Partition(topic, n) for n in range(count))
+
+    async def producer(self, topic: str, *, partitions: int | None = None) -> Producer:
+        return LogProducer(self._shelf.to_write(topic, partitions), self.place)
 
     async def aclose(self) -> None:
         for consumer in list(self._consumers):
@@ -118,14 +125,17 @@ class LogProducer:
         self._topic = topic
         self._place = place
 
-    async def send(self, rows: Outgoing) -> int:
+    @property
+    def partitions(self) -> int:
+        return len(self._topic.logs)
+
+    async def send(self, rows: Outgoing) -> Sent:
         if self._topic.trouble:
             raise ConnectError(
                 f"nobody answers at {self._place}: {self._topic.trouble}. "
                 f"None of {len(rows.values)} records was written."
             )
-        self._topic.append(rows)
-        return len(rows.values)
+        return self._topic.append(rows)
 
     async def aclose(self) -> None:
         """Nothing is on its way: every send was done when it returned."""

@@ -326,7 +326,8 @@ class Desk:
         sent = 0
         try:
             for at in range(0, len(outgoing.values), SEND_ROWS):
-                sent += await producer.send(piece(outgoing, at, at + SEND_ROWS))
+                part = piece(outgoing, at, at + SEND_ROWS)
+                sent += len((await producer.send(part)).offsets)
         except BrokerError as error:
             error.add_note(f"{sent} of {len(outgoing.values)} rows were acknowledged.")
             raise

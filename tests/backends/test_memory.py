@@ -267,7 +267,7 @@ async def test_writers_on_other_threads_and_loops_lose_nothing(lab: MemoryLab) -
     [
         (
             "memory://lab/t?partition=3",
-            r"no parameter 'partition'. There is: partitions",
+            r"no parameter 'partition'. There are: partitions, session",
         ),
         ("memory://lab/t?partitions=0", r"partitions is a number from 1 to 9999"),
         ("memory://lab/t?partitions=x", r"partitions is a number from 1 to 9999"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from streamlab.errors import TopicNotFoundError
-from streamlab.records import Earliest, Latest, Outgoing, Records
+from streamlab.records import Earliest, Latest, Outgoing, Partition, Records
 from tests.contracts.lab import (
     T0,
     Lab,
@@ -110,8 +110,13 @@ class FactsContract:
         then = await producer.send(Outgoing([b"c"]))
         await producer.aclose()
 
-        assert (first, then) == (2, 1)
-        assert rows_of(await everything(lab, topic)) == {0: [b"a", b"b", b"c"]}
+        held = await everything(lab, topic)
+        assert rows_of(held) == {0: [b"a", b"b", b"c"]}
+        if first.offsets[0] != -1:
+            sent = [*first.offsets, *then.offsets]
+            assert sent == [seen.offset for seen in held[Partition(topic, 0)]]
+        assert [*first.partitions, *then.partitions] == [0, 0, 0]
+        assert len(first.timestamps_ms) == 2
 
     async def test_sent_keys_headers_and_tombstones_come_back(self, lab: Lab) -> None:
         if not lab.can.sends:

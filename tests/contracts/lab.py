@@ -57,6 +57,7 @@ class Abilities:
         trims: `trim` works; `counts_lost`: `Consumer.lost` tells how many are gone.
         sends: `Connection.producer` writes (a new topic has one partition).
         tombstones, keys, headers: records carry them.
+        alone: each partition is read by one member of a group (else all share all of them).
     """
 
     partitions: bool = True
@@ -69,6 +70,7 @@ class Abilities:
     tombstones: bool = True
     keys: bool = True
     headers: bool = True
+    alone: bool = True
 
 
 class Lab(Protocol):
