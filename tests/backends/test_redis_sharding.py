@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from streamlab.records import AtOffsets, Earliest, Latest, Partition, Records
+from streamlab.errors import TopicNotFoundError, UsageError
+from streamlab.records import (
+    AtOffsets,
+    Earliest,
+    Latest,
+    Outgoing,
+    Partition,
+    Records,
+    Sent,
+)
 from tests.backends.redis_reading import values
 
 pytestmark = pytest.mark.broker
@@ -112,3 +121,88 @@ async def test_without_partitions_a_reader_is_silent_and_not_at_its_end(
     assert not silence
     assert not consumer.ended
     assert await until(consumer, 1) == [b"a"]
+
+
+# ---- writing ------------------------------------------------------------------------
+
+
+async def test_a_new_topic_gets_as_many_streams_as_it_is_told(
+    client: Any, open_: Any
+) -> None:
+    connection = open_()
+    producer = await connection.producer("t", partitions=3)
+    before = await open_().partitions("t")
+
+    await producer.send(Outgoing([b"%d" % i for i in range(7)]))
+
+    assert before == {Partition("t", n) for n in range(3)}
+    assert producer.partitions == 3
+    for n in range(3):
+        rows = [fields[b"msg"] for _, fields in await client.xrange(f"t:{n}")]
+        assert rows == [b"%d" % i for i in range(n, 7, 3)]
+        assert await client.xinfo_groups(f"t:{n}") == []
+
+
+async def test_rows_of_one_key_go_to_one_stream_whoever_writes(
+    client: Any, open_: Any
+) -> None:
+    keys = [b"k%d" % i for i in range(40)]
+    one = await open_().producer("t", partitions=4)
+    first = await one.send(Outgoing(keys, keys=keys))
+
+    other = await open_().producer("t")
+    second = await other.send(Outgoing(keys, keys=keys))
+
+    assert [*first.partitions] == [*second.partitions]
+    assert len({*first.partitions}) == 4
+
+
+async def test_what_was_sent_is_told_row_by_row(client: Any, open_: Any) -> None:
+    producer = await open_().producer("t", partitions=2)
+
+    sent = await producer.send(
+        Outgoing([b"a", b"b", b"c"], timestamps_ms=[5, 5, 7], partitions=[1, 1, 0])
+    )
+
+    assert sent == Sent([1, 1, 0], ["5-0", "5-1", "7-0"], [5, 5, 7])
+
+
+async def test_a_topic_that_is_there_keeps_its_streams(client: Any, open_: Any) -> None:
+    await client.xadd("t", {"msg": "1"})
+    for n in range(3):
+        await client.xadd(f"u:{n}", {"msg": "1"})
+    connection = open_()
+
+    with pytest.raises(UsageError, match=r"partitions=2: 't' on .* has 1 already"):
+        await connection.producer("t", partitions=2)
+    assert (await connection.producer("u", partitions=2)).partitions == 3
+    assert (await connection.producer("t", partitions=1)).partitions == 1
+
+
+async def test_transactions_are_refused(open_: Any) -> None:
+    with pytest.raises(UsageError, match="Redis has no transactions"):
+        await open_().transactions("w")
+
+
+async def test_trimming_keeps_so_many_of_each_stream(client: Any, open_: Any) -> None:
+    connection = open_()
+    producer = await connection.producer("t", partitions=2)
+    await producer.send(Outgoing([b"x"] * 700))
+
+    assert await connection.trim("t", keep=3) == 694
+    assert [await client.xlen(f"t:{n}") for n in (0, 1)] == [3, 3]
+    assert await connection.trim("t", keep=3) == 0
+
+
+async def test_trimming_takes_what_lies_before_an_id(client: Any, open_: Any) -> None:
+    connection = open_()
+    producer = await connection.producer("t", partitions=2)
+    stamps = [1, 1, 2, 2, 3, 3]
+    await producer.send(Outgoing([b"x"] * 6, timestamps_ms=stamps))
+
+    assert await connection.trim("t", before={Partition("t", 1): "3-0"}) == 2
+    assert [await client.xlen(f"t:{n}") for n in (0, 1)] == [3, 1]
+    with pytest.raises(UsageError, match="keep= or before="):
+        await connection.trim("t")
+    with pytest.raises(TopicNotFoundError):
+        await connection.trim("absent", keep=1)
