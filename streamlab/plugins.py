@@ -18,6 +18,8 @@ OURS: dict[str, dict[str, str]] = {
         "demo": "streamlab.backends.demo",
         "redis": "streamlab.backends.redis",
         "rediss": "streamlab.backends.redis",
+        "kafka": "streamlab.backends.kafka",
+        "kafka+ssl": "streamlab.backends.kafka",
         "file": "streamlab.backends.file",
     },
     "formats": {

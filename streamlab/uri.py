@@ -1,7 +1,7 @@
 """Stream URLs: parsed, printed, and never with a secret in sight.
 
     redis://[user:password@]host[:port][/db]/stream[,stream]
-    kafka://host:port,host:port/topic
+    kafka://[user:password@]host:port,host:port/topic      kafka+ssl:// is the same with TLS
     file://./path/name.ss/key
     stdio:///key      memory://lab/topic      demo://trades?rate=100&late=0.1
 
@@ -32,8 +32,8 @@ from streamlab.errors import UnknownNameError, UrlError
 
 HIDDEN = "***"
 # Schemes that can be read even where nothing is installed that opens them.
-_SYNTAX_ONLY = ("kafka", "stdio")
-_DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "kafka": 9092}
+_SYNTAX_ONLY = ("stdio",)
+_DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "kafka": 9092, "kafka+ssl": 9092}
 _SECRET_NAMES = ("password", "passwd", "pwd", "token", "secret", "key", "credential")
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))")
@@ -43,6 +43,7 @@ _FORMS = {
     "redis": "redis://localhost:6379/trades",
     "rediss": "rediss://localhost:6379/trades",
     "kafka": "kafka://localhost:9092/trades",
+    "kafka+ssl": "kafka+ssl://localhost:9092/trades",
     "file": "file://./path/name.ss/trades",
     "stdio": "stdio:///trades",
     "memory": "memory://lab/trades",
@@ -259,7 +260,7 @@ def _scheme(text: object) -> tuple[str, str]:
     if not found or not _SCHEME.fullmatch(scheme):
         raise UrlError(
             "a stream URL begins with its scheme: "
-            + ", ".join(_FORMS[name] for name in ("redis", "file", "demo"))
+            + ", ".join(_FORMS[name] for name in ("redis", "kafka", "file", "demo"))
             + "."
         )
     scheme = scheme.lower()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NoReturn
@@ -15,6 +16,11 @@ from typing import Any, NoReturn
 import pytest
 
 from streamlab import servers
+from streamlab.errors import BrokerError
+from streamlab.servers.kafka_jars import jars
+
+REDIS = "STREAMLAB_TEST_REDIS"
+KAFKA = "STREAMLAB_TEST_KAFKA"
 
 
 def absent(lack: str) -> NoReturn:
@@ -24,9 +30,21 @@ def absent(lack: str) -> NoReturn:
     pytest.skip(lack)
 
 
+@cache
+def fetch_kafka() -> str:
+    """Fetch Kafka's jars unless they are there; why that can't be, or ""."""
+    if lack := servers.lacks("kafka"):
+        return lack
+    try:
+        jars()
+    except BrokerError as error:
+        return str(error)
+    return ""
+
+
 def need(kind: servers.Kind) -> None:
     """Go on only where such a server can start."""
-    if lack := servers.lacks(kind):
+    if lack := fetch_kafka() if kind == "kafka" else servers.lacks(kind):
         absent(lack)
 
 

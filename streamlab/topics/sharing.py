@@ -97,7 +97,7 @@ async def shared(
 async def committed(desk: Desk, group: str) -> dict[Partition, Committed]:
     """What a group has committed of the desk's topics."""
     found: dict[Partition, Committed] = {}
-    for name in desk.names:
+    for name in await desk.current_names():
         found |= await desk.within(desk.connection.committed(group, name))
     return found
 

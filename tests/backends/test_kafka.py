@@ -1,0 +1,35 @@
+"""The contract on a real Kafka, on both roads; what is Kafka's own is in test_kafka_quirks.py."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from streamlab import servers
+from streamlab.backends import kafka as backend
+from tests.backends.kafka_lab import lab_on
+from tests.contracts.backend import BackendContract
+from tests.contracts.lab import Lab
+
+pytestmark = pytest.mark.broker
+
+
+class TestKafka(BackendContract):
+    """Whole record batches."""
+
+    @pytest.fixture
+    async def lab(self, kafka: servers.Kafka) -> AsyncIterator[Lab]:
+        taken, why = backend.road()
+        assert taken, why
+        async with lab_on(f"{kafka.host}:{kafka.port}") as lab:
+            yield lab
+
+
+class TestKafkaFallback(BackendContract):
+    """Record by record, as with an aiokafka that unpacks in a way we don't know."""
+
+    @pytest.fixture
+    async def lab(self, kafka: servers.Kafka) -> AsyncIterator[Lab]:
+        async with lab_on(f"{kafka.host}:{kafka.port}", fast=False) as lab:
+            yield lab
