@@ -12,7 +12,7 @@ from streamlab.clocks import SYSTEM, Clock
 from streamlab.durations import fixed_span, seconds, size
 from streamlab.errors import UsageError
 from streamlab.frames.feed import Feed
-from streamlab.frames.feedspec import FeedSpec
+from streamlab.frames.feedspec import FeedSpec, Sharing
 from streamlab.frames.keeping import budget_bytes, parse_keep
 from streamlab.live.frame import LiveFrame
 from streamlab.plans.nodes import Source
@@ -21,6 +21,7 @@ from streamlab.records import META, OFFSET, PARTITION, TIMESTAMP, Resolved
 from streamlab.runtime.loop import io
 from streamlab.topics.card import card_bundle
 from streamlab.topics.desk import Desk
+from streamlab.topics.sharing import mode_of, shared
 
 T = TypeVar("T")
 PEEK_BYTES = 2 * 10**9
@@ -199,6 +200,9 @@ class Topic:
         keep: Any = None,
         tick: Any = "100ms",
         idle: Any = "10s",
+        group: str | None = None,
+        mode: str | None = None,
+        member: str | None = None,
         clock: Clock | None = None,
         paused: bool = False,
     ) -> LiveFrame:
@@ -213,11 +217,17 @@ class Topic:
             tick: the longest a micro-batch waits; the first record after silence goes at once.
             idle: a partition that has been silent for so long no longer holds the watermark
                 back; None is never.
+            group: commit for this group. A committed position beats `start`.
+            mode: without a group "real-time": nothing is joined or committed. With one
+                "load-balanced" (the default): the topic is shared with the group's other
+                members; or "resumable": this reader alone, which goes on where it stopped.
+            member: what this reader is called in a shared group.
             clock: whose time `idle` and displays go by; the system's by default.
             paused: begin without fetching; `resume()` starts.
 
         Raises:
             TopicNotFoundError, ConnectError, AuthError …: the broker can't be read.
+            UsageError: group and mode don't fit.
         """
         work = self._prepare(
             start,
@@ -225,6 +235,9 @@ class Topic:
             keep=keep,
             tick=tick,
             idle=idle,
+            group=group,
+            mode=mode,
+            member=member,
             clock=clock,
             paused=paused,
         )
@@ -247,6 +260,9 @@ class Topic:
         keep: Any,
         tick: Any,
         idle: Any,
+        group: str | None,
+        mode: str | None,
+        member: str | None,
         clock: Clock | None,
         paused: bool,
     ) -> FeedSpec:
@@ -254,7 +270,14 @@ class Topic:
         pace = fixed_span(tick, "tick").seconds
         silent = None if idle is None else fixed_span(idle, "idle").seconds
         desk, clock = self.desk, clock or SYSTEM
-        begin = await desk.begin(start, clock)
+        shares = mode_of(group, mode)
+        sharing: Sharing | None = None
+        if shares is None or group is None:
+            begin = await desk.begin(start, clock)
+        else:
+            begin, sharing = await shared(
+                desk, start, until, clock, group=group, mode=shares, member=member
+            )
         stop = None if until is None else await desk.resolve(until, "until", clock)
         await desk.learn()
         intake = desk.intake()
@@ -274,6 +297,8 @@ class Topic:
             idle=silent,
             clock=clock,
             paused=paused,
+            sharing=sharing,
+            topics=self._names,
         )
 
     # -- shown ---------------------------------------------------------------------------
@@ -349,6 +374,9 @@ class TopicAio:
         keep: Any = None,
         tick: Any = "100ms",
         idle: Any = "10s",
+        group: str | None = None,
+        mode: str | None = None,
+        member: str | None = None,
         clock: Clock | None = None,
         paused: bool = False,
     ) -> LiveFrame:
@@ -360,6 +388,9 @@ class TopicAio:
             keep=keep,
             tick=tick,
             idle=idle,
+            group=group,
+            mode=mode,
+            member=member,
             clock=clock,
             paused=paused,
         )
