@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import redis
 
 import streamlab as sl
 from tests.scenarios.lab import row
@@ -174,7 +175,7 @@ def test_a_new_partition_is_noticed_and_read_from_its_first_record(
 ):
     live = source.live("latest")
     broker = sl.connect(url)
-    _grow(broker, url, source.name)
+    _grow(url, source.name)
 
     broker.topic(source.name).send(
         [row(30 + at, 5.0) for at in range(60)], key=KEYS[:60]
@@ -184,7 +185,7 @@ def test_a_new_partition_is_noticed_and_read_from_its_first_record(
     assert len(live._feed.fetch.states) == 3
 
 
-def _grow(broker: sl.Broker, url: str, name: str) -> None:
+def _grow(url: str, name: str) -> None:
     from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
     from streamlab.backends import memory
@@ -201,9 +202,7 @@ def _grow(broker: sl.Broker, url: str, name: str) -> None:
     elif url.startswith("kafka"):
         io().call(more_on_kafka(), twin="elsewhere")
     else:
-
-        async def more_on_redis() -> None:
-            producer = await broker.connection.producer(name, partitions=3)
-            await producer.aclose()
-
-        io().call(more_on_redis(), twin="elsewhere")
+        client = redis.Redis.from_url(url)
+        client.xgroup_create(f"{name}:2", "makes", mkstream=True)
+        client.xgroup_destroy(f"{name}:2", "makes")
+        client.close()
