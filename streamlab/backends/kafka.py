@@ -14,18 +14,23 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from streamlab import positions
-from streamlab.backends import kafka_admin, kafka_batches, kafka_topics
-from streamlab.backends.base import GroupInfo, Options, PartitionInfo, Revoked
+from streamlab.backends import kafka_batches
+from streamlab.backends.base import (
+    GroupInfo,
+    Options,
+    PartitionInfo,
+    Revoked,
+)
 from streamlab.backends.kafka_catalogue import EARLIEST, LATEST, Catalogue, numbers
-from streamlab.backends.kafka_clerk import Clerk
 from streamlab.backends.kafka_client import Client
 from streamlab.backends.kafka_group import KafkaGroupConsumer
 from streamlab.backends.kafka_options import Settings, settings
 from streamlab.backends.kafka_pages import Page, Pages
-from streamlab.backends.kafka_pen import Pen
 from streamlab.backends.kafka_reader import KafkaConsumer
+from streamlab.backends.kafka_sharing import Sharing
 from streamlab.backends.kafka_transactions import KafkaTransactions
-from streamlab.backends.kafka_writer import KafkaProducer, Lender
+from streamlab.backends.kafka_writer import KafkaProducer
+from streamlab.backends.kafka_writing import Writing
 from streamlab.errors import PositionError, TopicNotFoundError, UsageError
 from streamlab.records import (
     AtOffsets,
@@ -76,9 +81,9 @@ class KafkaConnection:
         self._client = Client(chosen)
         self._catalogue = Catalogue(self._client)
         self._pages = Pages(self._catalogue)
-        self._clerk = Clerk(chosen)
-        self._pen = Pen(chosen)
-        self._open: set[KafkaConsumer | KafkaTransactions | KafkaGroupConsumer] = set()
+        self._open: set[KafkaConsumer] = set()
+        self._writing = Writing(self._client)
+        self._sharing = Sharing(self._client, read=self.consumer, resolve=self.resolve)
 
     @property
     def place(self) -> str:
@@ -144,45 +149,14 @@ class KafkaConnection:
             raise
         return reader
 
-    async def aclose(self) -> None:
-        await asyncio.gather(*(used.aclose() for used in list(self._open)))
-        await asyncio.gather(
-            self._client.aclose(), self._clerk.aclose(), self._pen.aclose()
-        )
-
-    # ---- writing and sharing, by modules of their own -------------------------
-
-    async def producer(
-        self, topic: str, *, partitions: int | None = None
-    ) -> KafkaProducer:
-        return await self._writer(self._pen, topic, partitions)
-
-    async def transactions(self, name: str) -> KafkaTransactions:
-        made = KafkaTransactions(self._settings, name, self._writer)
-        await made.open()
-        self._open.add(made)
-        return made
-
-    async def trim(
-        self, topic: str, *, keep: int | None = None, before: Resolved | None = None
-    ) -> int:
-        ends = await self.resolve(topic, Latest())
-        wanted = {p: int(offset) for p, offset in (before or {}).items()}
-        if keep is not None:
-            wanted = {p: await self._newest(p, end, keep) for p, end in ends.items()}
-        first = await self._offsets(dict.fromkeys(wanted, 0), EARLIEST)
-        rest = await kafka_topics.delete_before(self._clerk, self._settings, wanted)
-        return sum(max(0, rest[p] - int(first[p])) for p in rest)
-
     async def groups(self) -> list[GroupInfo]:
-        return await kafka_admin.groups(self._clerk)
+        return await self._sharing.groups()
 
     async def committed(self, group: str, topic: str) -> Mapping[Partition, Committed]:
-        found = await kafka_admin.all_committed(self._clerk, group)
-        return {p: done for p, done in found.items() if p.topic == topic}
+        return await self._sharing.committed(group, topic)
 
     async def commit(self, group: str, done: Mapping[Partition, Committed]) -> None:
-        await kafka_admin.commit(self._clerk, group, done)
+        await self._sharing.commit(group, done)
 
     async def group_consumer(
         self,
@@ -193,37 +167,29 @@ class KafkaConnection:
         revoked: Revoked,
         name: str | None = None,
     ) -> KafkaGroupConsumer:
-        member = KafkaGroupConsumer(
-            self._settings,
-            self._clerk,
-            await self.consumer({}),
-            group=group,
-            start=start,
-            revoked=revoked,
-            resolve=self.resolve,
-            name=name,
+        return await self._sharing.join(
+            topics, group=group, start=start, revoked=revoked, name=name
         )
-        self._open.add(member)
-        await member.join(topics)
-        return member
 
-    async def _writer(
-        self, pen: Lender, topic: str, partitions: int | None = None
+    async def producer(
+        self, topic: str, *, partitions: int | None = None
     ) -> KafkaProducer:
-        there = await kafka_topics.ensure(
-            self._clerk, self._settings, topic, partitions
-        )
-        return KafkaProducer(
-            self._settings,
-            pen,
-            topic,
-            partitions=there,
-            most_bytes=await kafka_topics.most_bytes(self._clerk, topic),
+        return await self._writing.producer(topic, partitions=partitions)
+
+    async def transactions(self, name: str) -> KafkaTransactions:
+        return await self._writing.transactions(name)
+
+    async def trim(
+        self, topic: str, *, keep: int | None = None, before: Resolved | None = None
+    ) -> int:
+        return await self._writing.trim(
+            topic, keep=keep, before=before, info=self.info, between=self.consumer
         )
 
-    async def _newest(self, partition: Partition, end: Offset, keep: int) -> int:
-        kept = await self._pages.back(partition, end, keep) if keep else ()
-        return int(kept[-1][0] if kept else end)
+    async def aclose(self) -> None:
+        await asyncio.gather(self._sharing.aclose(), self._writing.aclose())
+        await asyncio.gather(*(used.aclose() for used in list(self._open)))
+        await self._client.aclose()
 
     # ---- positions ----------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from aiokafka import ConsumerRebalanceListener
@@ -24,7 +24,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from streamlab.backends import kafka_errors, kafka_probe
 from streamlab.backends.kafka_options import Settings
-from streamlab.errors import AuthError, BrokerError, PermissionDeniedError, TlsError
+from streamlab.errors import AuthError, PermissionDeniedError, TlsError
 from streamlab.records import Partition
 
 log = logging.getLogger("streamlab")

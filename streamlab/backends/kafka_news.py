@@ -69,11 +69,7 @@ class News:
 
 
 def told(before: Mapping[str, GroupMember], after: Mapping[str, GroupMember]) -> str:
-    """What happened between two looks at a group's members; "" for nothing.
-
-    Args:
-        before, after: members by their ids.
-    """
+    """What happened between two looks at a group's members, by their ids; "" for nothing."""
     had, has = _owners(before), _owners(after)
     causes = [*_came_and_went(before, after), *_grown(had, has)]
     moved = _moves(had, has)

@@ -249,7 +249,7 @@ class _Sending:
 
 def _fits(batch: BatchBuilder, row: _Row, most: int) -> bool:
     """Whether a batch that has rows may take one more and stay below `most` bytes."""
-    size = batch.size() + _FRAME
+    size: int = batch.size() + _FRAME
     if size > most:
         return False
     _, key, value, headers = row
