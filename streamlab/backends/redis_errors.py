@@ -6,6 +6,8 @@ import re
 import ssl
 from collections.abc import Sequence
 
+import hiredis
+
 from streamlab.backends.redis_options import Settings
 from streamlab.errors import (
     AuthError,
@@ -16,8 +18,22 @@ from streamlab.errors import (
 )
 
 # What passes by itself: a server that reads its files, or a replica without its primary.
-_PASSING = ("LOADING", "MASTERDOWN", "TRYAGAIN", "BUSY ", "ERR max number of clients")
+_PASSING = (
+    *("LOADING", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN", "BUSY "),
+    "ERR max number of clients",
+)
+# What is answered by a server that has handed its streams to another one.
+_MOVED = ("MOVED", "ASK", "READONLY", "UNBLOCKED", "CLUSTERDOWN", "TRYAGAIN")
 _COMMAND = re.compile(r"run the '([^']+)' command")
+
+
+def is_moved(reply: object) -> bool:
+    """Whether an answer says that another server has the stream now."""
+    return isinstance(reply, hiredis.ReplyError) and _code(str(reply)) in _MOVED
+
+
+def _code(reply: str) -> str:
+    return reply.partition(" ")[0]
 
 
 def refusal(settings: Settings, reply: str, what: str = "") -> BrokerError:
@@ -33,7 +49,9 @@ def refusal(settings: Settings, reply: str, what: str = "") -> BrokerError:
     """
     place = settings.place
     topic = f"{what!r} on {place}" if what else place
-    code = reply.partition(" ")[0]
+    code = _code(reply)
+    if settings.kind and code in _MOVED:
+        return ConnectError(f"{place} is changing its servers: {reply}")
     if reply.startswith(_PASSING):
         return ConnectError(f"{place} is not ready: {reply}")
     if code in ("WRONGPASS", "NOAUTH") or "AUTH <password>" in reply:
@@ -45,10 +63,16 @@ def refusal(settings: Settings, reply: str, what: str = "") -> BrokerError:
             "is not a stream: the key holds something else (a string, list, set or hash). "
             "Only streams can be read as topics."
         )
-    elif code in ("MOVED", "ASK", "CROSSSLOT", "CLUSTERDOWN"):
+    elif code in ("MOVED", "ASK", "CROSSSLOT"):
+        cluster = place.replace("://", "+cluster://", 1)
         said = (
             f"is on a Redis Cluster, and this node sends us elsewhere ({reply}). "
-            "Open the node that holds the key."
+            f"Open the cluster: {cluster}."
+        )
+    elif code == "READONLY":
+        said = (
+            "can't be written: this server is a replica. Open the primary, or let the "
+            "Sentinels find it: redis+sentinel://host:26379/stream?service_name=mymaster."
         )
     else:
         said = f"refused: {reply}"

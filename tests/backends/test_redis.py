@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,9 +13,12 @@ from streamlab import servers, uri
 from streamlab.backends import redis as backend
 from streamlab.backends.base import Connection
 from tests.contracts.backend import BackendContract
+from tests.contracts.groups import GroupContract, GroupLab
 from tests.contracts.lab import NONE, Abilities, Lab, Row
 
 pytestmark = pytest.mark.broker
+# Long enough for the living, who are asked in turn; a member that is gone waits for it.
+IDLE_S = 1.5
 
 
 @dataclass
@@ -25,7 +29,9 @@ class RedisLab:
     client: redis.asyncio.Redis
     # Ids only rise, and an entry always has its fields.
     can: Abilities = field(
-        default_factory=lambda: Abilities(any_times=False, tombstones=False)
+        default_factory=lambda: Abilities(
+            any_times=False, tombstones=False, alone=False
+        )
     )
 
     async def fill(
@@ -48,6 +54,9 @@ class RedisLab:
             if gone := [ids[place] for place in deleted.get(number, ())]:
                 await self.client.xdel(name, *gone)
 
+    async def wait_dead(self) -> None:
+        await asyncio.sleep(IDLE_S)
+
     async def trim(self, topic: str, partition: int, *, keep: int) -> None:
         await self.client.xtrim(topic, maxlen=keep, approximate=False)
 
@@ -57,6 +66,18 @@ class TestRedis(BackendContract):
     async def lab(self, valkey: servers.Valkey) -> AsyncIterator[Lab]:
         client = redis.asyncio.Redis(port=valkey.port, db=1)
         connection = backend.connect(uri.parse(f"{valkey.url}/1/"), {})
+        yield RedisLab(connection, client)
+        await connection.aclose()
+        await client.flushdb()
+        await client.aclose()
+
+
+class TestRedisGroups(GroupContract):
+    @pytest.fixture
+    async def lab(self, valkey: servers.Valkey) -> AsyncIterator[GroupLab]:
+        client = redis.asyncio.Redis(port=valkey.port, db=1)
+        quick = {"claim_idle": IDLE_S, "claim_interval": 0.2}
+        connection = backend.connect(uri.parse(f"{valkey.url}/1/"), quick)
         yield RedisLab(connection, client)
         await connection.aclose()
         await client.flushdb()
