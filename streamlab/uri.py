@@ -185,11 +185,24 @@ def quote_topic(name: str) -> str:
     return quoted[:-3] + "%2Ess" if quoted.endswith(".ss") else quoted
 
 
+def sealed(url: object) -> Secret:
+    """The text of a URL, for a caller whose traceback must not print it.
+
+    Raises:
+        UrlError: it is no text.
+    """
+    if not isinstance(url, str):
+        raise UrlError(
+            f"a stream URL is text like {_FORMS['redis']!r}, not {type(url).__name__}."
+        )
+    return Secret(url)
+
+
 def parse(text: str | Secret, *, env: Mapping[str, str] | None = None) -> StreamUrl:
     """Cut a URL into its parts and read its variables.
 
     Args:
-        text: the URL; as a Secret no traceback can show it.
+        text: the URL, or what `sealed` made of it.
         env: where `$NAME` is looked up; the process's environment by default.
 
     Raises:
@@ -197,7 +210,7 @@ def parse(text: str | Secret, *, env: Mapping[str, str] | None = None) -> Stream
             where a secret could stand.
         UnknownNameError: there is no such backend.
     """
-    hidden = text if isinstance(text, Secret) else Secret(text)
+    hidden = text if isinstance(text, Secret) else sealed(text)
     del text
     try:
         return _parsed(hidden.reveal(), _Lookup(os.environ if env is None else env))
@@ -264,11 +277,7 @@ class _Lookup:
         )
 
 
-def _scheme(text: object) -> tuple[str, str]:
-    if not isinstance(text, str):
-        raise UrlError(
-            f"a stream URL is text like {_FORMS['redis']!r}, not {type(text).__name__}."
-        )
+def _scheme(text: str) -> tuple[str, str]:
     scheme, found, rest = text.strip().partition("://")
     if not found or not _SCHEME.fullmatch(scheme):
         raise UrlError(

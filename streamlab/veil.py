@@ -6,7 +6,7 @@ its `repr`; that of a veiled text says nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 HIDDEN = "***"
 # "pas" and "pw": misspelt names hold passwords too.
@@ -22,14 +22,27 @@ class Veiled(str):
         return HIDDEN
 
 
+class _Unfit:
+    """Stands for what can't be a secret but may hold one: a list, bytes, a dict."""
+
+    def __repr__(self) -> str:
+        return HIDDEN
+
+
 def sounds_secret(name: str) -> bool:
     """Whether an option of that name may hold a secret."""
     return any(word in name.lower() for word in _SECRET_NAMES)
 
 
 def veiled(options: Mapping[str, object] | None) -> dict[str, object]:
-    """Options, with the texts that may be secret veiled."""
+    """Options, with what may be secret veiled; a secret that is no text is refused later."""
     return {
-        name: Veiled(value) if isinstance(value, str) and sounds_secret(name) else value
+        name: _veil(value) if sounds_secret(name) else value
         for name, value in (options or {}).items()
     }
+
+
+def _veil(value: object) -> object:
+    if isinstance(value, str):
+        return Veiled(value)
+    return _Unfit() if isinstance(value, Collection) else value

@@ -22,7 +22,7 @@ from streamlab.topics.looking import groups_frame
 from streamlab.topics.opening import open_consumer, open_producer, wish
 from streamlab.topics.producer import Choose, Producer
 from streamlab.topics.topic import Topic
-from streamlab.uri import Secret, StreamUrl, parse
+from streamlab.uri import StreamUrl, parse, sealed
 from streamlab.veil import veiled
 
 
@@ -292,7 +292,7 @@ def topic(
         )
         made.send(url)
         return made
-    hidden, options = Secret(url), veiled(options)
+    hidden, options = sealed(url), veiled(options)
     # This frame may end in a traceback, and what it holds by a plain name with it.
     del url
     where = parse(hidden)
@@ -318,7 +318,7 @@ def topic(
 
 def connect(url: str, *, options: Mapping[str, object] | None = None) -> Broker:
     """A broker by URL. Never connects; its calls do."""
-    hidden, options = Secret(url), veiled(options)
+    hidden, options = sealed(url), veiled(options)
     del url
     return Broker(parse(hidden), options)
 
