@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from streamlab import positions
 from streamlab.backends import redis_ids, redis_parse
@@ -33,10 +34,11 @@ from streamlab.backends.redis_cursor import Cursor, Facts
 from streamlab.backends.redis_group import RedisGroupConsumer
 from streamlab.backends.redis_ids import Id
 from streamlab.backends.redis_lines import Lines, question
+from streamlab.backends.redis_merged import MergedConsumer
 from streamlab.backends.redis_options import Settings, settings
 from streamlab.backends.redis_reader import RedisConsumer
 from streamlab.backends.redis_route import OneServer, Route
-from streamlab.backends.redis_wire import Dialer
+from streamlab.backends.redis_wire import Dialer, Link
 from streamlab.backends.redis_writer import RedisProducer
 from streamlab.errors import (
     BrokerError,
@@ -66,7 +68,8 @@ def connect(url: StreamUrl, options: Options) -> RedisConnection:
     """A connection to the server of `url`; nothing is sent yet.
 
     Args:
-        url: redis:// or rediss://, with one host.
+        url: redis:// with one host, redis+cluster:// with some of the nodes, or
+            redis+sentinel:// with the Sentinels; rediss… with TLS.
         options: redis-py's names, `field` and `key_field`; the list is in redis_options.
 
     Raises:
@@ -86,7 +89,9 @@ class RedisConnection:
         self._catalogue = Catalogue(self._lines)
         self._commits = Commits(self._catalogue)
         self._known: dict[tuple[Partition, Offset], Facts] = {}
-        self._open: set[RedisConsumer | RedisGroupConsumer | RedisProducer] = set()
+        self._open: set[
+            RedisConsumer | MergedConsumer | RedisGroupConsumer | RedisProducer
+        ] = set()
 
     @property
     def place(self) -> str:
@@ -151,23 +156,39 @@ class RedisConnection:
 
     async def consumer(
         self, start: Resolved, stop: Resolved | None = None, *, on_lost: str = "skip"
-    ) -> RedisConsumer:
+    ) -> RedisConsumer | MergedConsumer:
         if on_lost not in ("skip", "error"):
             raise UsageError(f'on_lost={on_lost!r}: there are "skip" and "error".')
         cursors = await self._cursors(start, stop)
-        first = cursors[0].key.decode() if cursors else ""
-        dialer = self._route.reader(first)
-        reader = RedisConsumer(
-            dialer,
-            await dialer.dial(),
+        strict = on_lost == "error"
+        if self._settings.kind == "cluster":
+            merged = MergedConsumer(
+                self._route,
+                cursors,
+                make=partial(self._reader, link=None, strict=strict),
+                place=self._cursors,
+                forget=self._open.discard,
+            )
+            self._open.add(merged)
+            return merged
+        link = await self._route.reader("").dial()
+        reader = self._reader(cursors, link=link, strict=strict)
+        self._open.add(reader)
+        return reader
+
+    def _reader(
+        self, cursors: Sequence[Cursor], *, link: Link | None, strict: bool
+    ) -> RedisConsumer:
+        """A reader of streams that can stand in one command."""
+        return RedisConsumer(
+            self._route.reader(cursors[0].key.decode() if cursors else ""),
+            link,
             cursors,
             self._catalogue.shapes,
-            strict=on_lost == "error",
+            strict=strict,
             place=self._cursors,
             forget=self._open.discard,
         )
-        self._open.add(reader)
-        return reader
 
     async def groups(self) -> list[GroupInfo]:
         return await self._commits.groups()
@@ -368,4 +389,13 @@ class RedisConnection:
 
 def route_of(chosen: Settings) -> Route:
     """The way to the server or servers of these settings."""
+    # redis-py's clients are large, and one server does without them.
+    if chosen.kind == "cluster":
+        from streamlab.backends.redis_cluster import Cluster
+
+        return Cluster(chosen)
+    if chosen.kind == "sentinel":
+        from streamlab.backends.redis_sentinel import WatchedServer
+
+        return WatchedServer(chosen)
     return OneServer(Dialer(chosen))

@@ -166,7 +166,8 @@ class Pump:
             while not self._closing:
                 await self._step()
         except StreamlabError as error:
-            self._ledger.finish(error)
+            # One that is being closed may say so.
+            self._ledger.finish(None if self._closing else error)
         except asyncio.CancelledError:
             self._ledger.finish()
             raise
