@@ -29,6 +29,7 @@ from streamlab.records import (
     REASON,
     TIMESTAMP,
     TOPIC,
+    Offset,
     Partition,
     Records,
 )
@@ -134,7 +135,11 @@ class Intake:
 
     def offset_text(self, stamp: int, seq: int) -> str:
         """A row's offset for people, from its `__stamp` and `__seq`."""
-        return f"{stamp}-{seq}" if self._ids_are_text else str(seq)
+        return str(self.offset(stamp, seq))
+
+    def offset(self, stamp: int, seq: int) -> Offset:
+        """A row's offset, from its `__stamp` and `__seq`."""
+        return f"{stamp}-{seq}" if self._ids_are_text else seq
 
     def where(self, part: int, stamp: int, seq: int) -> str:
         """A row's place for people, "p3 @ 7843112", from its hidden columns."""

@@ -11,20 +11,31 @@ sizes of partitions are unknown.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from streamlab import positions
 from streamlab.backends import kafka_batches
-from streamlab.backends.base import Options, PartitionInfo
+from streamlab.backends.base import (
+    GroupConsumer,
+    GroupInfo,
+    Options,
+    PartitionInfo,
+    Producer,
+    Revoked,
+    Transactions,
+)
 from streamlab.backends.kafka_catalogue import EARLIEST, LATEST, Catalogue, numbers
 from streamlab.backends.kafka_client import Client
 from streamlab.backends.kafka_options import Settings, settings
 from streamlab.backends.kafka_pages import Page, Pages
 from streamlab.backends.kafka_reader import KafkaConsumer
+from streamlab.backends.kafka_sharing import Sharing
+from streamlab.backends.kafka_writing import Writing
 from streamlab.errors import PositionError, TopicNotFoundError, UsageError
 from streamlab.records import (
     AtOffsets,
     AtTime,
+    Committed,
     Earliest,
     Latest,
     Newest,
@@ -71,6 +82,8 @@ class KafkaConnection:
         self._catalogue = Catalogue(self._client)
         self._pages = Pages(self._catalogue)
         self._open: set[KafkaConsumer] = set()
+        self._writing = Writing(self._client)
+        self._sharing = Sharing(self._client, read=self.consumer, resolve=self.resolve)
 
     @property
     def place(self) -> str:
@@ -136,7 +149,43 @@ class KafkaConnection:
             raise
         return reader
 
+    async def groups(self) -> list[GroupInfo]:
+        return await self._sharing.groups()
+
+    async def committed(self, group: str, topic: str) -> Mapping[Partition, Committed]:
+        return await self._sharing.committed(group, topic)
+
+    async def commit(self, group: str, done: Mapping[Partition, Committed]) -> None:
+        await self._sharing.commit(group, done)
+
+    async def group_consumer(
+        self,
+        topics: Sequence[str],
+        *,
+        group: str,
+        start: Position,
+        revoked: Revoked,
+        name: str | None = None,
+    ) -> GroupConsumer:
+        return await self._sharing.join(
+            topics, group=group, start=start, revoked=revoked, name=name
+        )
+
+    async def producer(self, topic: str, *, partitions: int | None = None) -> Producer:
+        return await self._writing.producer(topic, partitions=partitions)
+
+    async def transactions(self, name: str) -> Transactions:
+        return await self._writing.transactions(name)
+
+    async def trim(
+        self, topic: str, *, keep: int | None = None, before: Resolved | None = None
+    ) -> int:
+        return await self._writing.trim(
+            topic, keep=keep, before=before, info=self.info, between=self.consumer
+        )
+
     async def aclose(self) -> None:
+        await asyncio.gather(self._sharing.aclose(), self._writing.aclose())
         await asyncio.gather(*(used.aclose() for used in list(self._open)))
         await self._client.aclose()
 

@@ -14,15 +14,14 @@ from aiokafka import errors as aio
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.protocol.metadata import MetadataRequest
 
-from streamlab.backends import kafka_errors, kafka_probe
-from streamlab.backends.kafka_options import Settings
+from streamlab.backends import kafka_errors
+from streamlab.backends.kafka_client import Client
 from streamlab.clocks import SYSTEM
-from streamlab.errors import BrokerError, ConnectError
+from streamlab.errors import BrokerError
 
 T = TypeVar("T")
 _PATIENCE_S = 10.0
 _PAUSE_S = 0.1
-_CLOSE_S = 1.5
 # What passes by itself once leaders and coordinators have found their places.
 PASSING = (
     aio.GroupCoordinatorNotAvailableError,
@@ -41,12 +40,9 @@ PASSING = (
 class Clerk:
     """Asks, and asks again for some seconds where that helps."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Connects with the first question."""
-        self._settings = settings
-        self._client: AIOKafkaClient | None = None
-        self._starting = asyncio.Lock()
-        self._closed = False
+    def __init__(self, client: Client) -> None:
+        """Asks by way of `client`, which connects with the first question."""
+        self._client = client
 
     async def ask(
         self,
@@ -60,14 +56,16 @@ class Clerk:
 
         Args:
             attempt: asks the client, and raises aiokafka's errors.
-            topic, group, right: what it is about, for the error.
+            topic: what it is about, for the error.
+            group: likewise.
+            right: what a user lacks who is refused.
 
         Raises:
             BrokerError: another failure, or none passed within some seconds.
         """
         end = SYSTEM.running() + _PATIENCE_S
         while True:
-            client = await self._connected()
+            client = await self._client.open()
             try:
                 async with asyncio.timeout(max(_PAUSE_S, end - SYSTEM.running())):
                     return await attempt(client)
@@ -78,35 +76,12 @@ class Clerk:
             except (aio.KafkaError, OSError) as error:
                 raise self._problem(error, topic, group, right) from None
 
-    async def aclose(self) -> None:
-        """Give the connections back."""
-        self._closed = True
-        client, self._client = self._client, None
-        if client is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(client.close(), _CLOSE_S)
-
     def _problem(
         self, error: BaseException, topic: str, group: str, right: str
     ) -> BrokerError:
         return kafka_errors.translate(
-            self._settings, error, topic=topic, group=group, right=right
+            self._client.settings, error, topic=topic, group=group, right=right
         )
-
-    async def _connected(self) -> AIOKafkaClient:
-        async with self._starting:
-            if self._closed:
-                raise ConnectError(f"{self._settings.place}: this connection is closed")
-            if self._client is None:
-                await kafka_probe.reach(self._settings)
-                client = AIOKafkaClient(**self._settings.common())
-                try:
-                    await client.bootstrap()
-                except (aio.KafkaError, OSError) as error:
-                    await client.close()
-                    raise self._problem(error, "", "", "") from None
-                self._client = client
-            return self._client
 
 
 async def partition_counts(

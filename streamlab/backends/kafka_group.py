@@ -88,9 +88,7 @@ class KafkaGroupConsumer:
         self._resolve = resolve
         self._name = name or f"{socket.gethostname()}-{os.getpid()}-{next(_numbers)}"
         self._membership = Membership(settings, group, self._name, self)
-        self._news = News(
-            partial(kafka_admin.describe, clerk, group), self._name
-        )
+        self._news = News(partial(kafka_admin.describe, clerk, group), self._name)
         self._begin: dict[Partition, Offset] = {}
         self._owned: frozenset[Partition] = frozenset()
         self._last: frozenset[Partition] | None = None
@@ -117,7 +115,12 @@ class KafkaGroupConsumer:
 
     @property
     def ended(self) -> bool:
-        return False
+        return self._closed
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has left its group."""
+        return self._closed
 
     @property
     def lost(self) -> int:
@@ -177,10 +180,12 @@ class KafkaGroupConsumer:
         await self._membership.subscribe(topics)
 
     async def assign(self, start: Resolved) -> None:
-        raise self._refusal("assign")
+        del start
+        raise self._refusal("assign()")
 
     async def unassign(self, partitions: Collection[Partition]) -> None:
-        raise self._refusal("unassign")
+        del partitions
+        raise self._refusal("unassign()")
 
     async def abandon(self) -> None:
         await self._end(self._membership.abandon())
@@ -304,6 +309,6 @@ class KafkaGroupConsumer:
 
     def _refusal(self, call: str) -> ModeError:
         return ModeError(
-            f"{call}(): who reads what of group {self._group!r} is the broker's to say. "
+            f"{call}: who reads what of group {self._group!r} is the broker's to say. "
             "Without a group, partitions can be chosen: leave group= out."
         )

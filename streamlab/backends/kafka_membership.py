@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from aiokafka import ConsumerRebalanceListener
@@ -24,7 +24,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from streamlab.backends import kafka_errors, kafka_probe
 from streamlab.backends.kafka_options import Settings
-from streamlab.errors import AuthError, BrokerError, PermissionDeniedError, TlsError
+from streamlab.errors import AuthError, PermissionDeniedError, TlsError
 from streamlab.records import Partition
 
 log = logging.getLogger("streamlab")
@@ -154,17 +154,23 @@ class Membership:
         Raises:
             BrokerError: it was not committed.
         """
-        offsets = {TopicPartition(*p): OffsetAndMetadata(n, "") for p, n in done.items()}
+        offsets = {
+            TopicPartition(*p): OffsetAndMetadata(n, "") for p, n in done.items()
+        }
         try:
             async with asyncio.timeout(_COMMIT_S):
                 await self._coordinator.commit_offsets(None, offsets)
         except _GONE:
             # Whoever was thrown out of the group, or is between two of its generations,
             # has no partitions.
-            log.info("group %s: a commit came after its partitions had gone", self._group)
+            log.info(
+                "group %s: a commit came after its partitions had gone", self._group
+            )
         except (aio.KafkaError, OSError) as error:
             cause = kafka_errors.translate(self._settings, error, group=self._group)
-            raise type(cause)(f"group {self._group!r} did not commit: {cause}") from None
+            raise type(cause)(
+                f"group {self._group!r} did not commit: {cause}"
+            ) from None
 
     async def leave(self) -> None:
         """Tell the group, which then need not wait until the session is over."""
@@ -267,5 +273,3 @@ async def _stop(coordinator: Any) -> None:
 
 def _ours(partitions: set[TopicPartition]) -> frozenset[Partition]:
     return frozenset(Partition(tp.topic, tp.partition) for tp in partitions)
-
-

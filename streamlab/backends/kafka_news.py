@@ -23,9 +23,7 @@ class News:
         text: the last thing that happened; "" at first.
     """
 
-    def __init__(
-        self, describe: Callable[[], Awaitable[Described]], name: str
-    ) -> None:
+    def __init__(self, describe: Callable[[], Awaitable[Described]], name: str) -> None:
         """Nothing has happened yet.
 
         Args:
@@ -71,11 +69,7 @@ class News:
 
 
 def told(before: Mapping[str, GroupMember], after: Mapping[str, GroupMember]) -> str:
-    """What happened between two looks at a group's members; "" for nothing.
-
-    Args:
-        before, after: members by their ids.
-    """
+    """What happened between two looks at a group's members, by their ids; "" for nothing."""
     had, has = _owners(before), _owners(after)
     causes = [*_came_and_went(before, after), *_grown(had, has)]
     moved = _moves(had, has)
@@ -119,7 +113,9 @@ def _moves(had: Owners, has: Owners) -> str:
     several = len({p.topic for p in has}) > 1
     return ", ".join(
         f"partition{'s' * (len(parts) > 1)} "
-        + " ".join(f"{p.topic} p{p.number}" if several else f"{p.number}" for p in parts)
+        + " ".join(
+            f"{p.topic} p{p.number}" if several else f"{p.number}" for p in parts
+        )
         + f" → {owner}"
         for owner, parts in sorted(taken.items())
     )

@@ -125,7 +125,7 @@ async def delete_before(
 def _lows(answer: Any) -> list[tuple[Partition, int]]:
     found: list[tuple[Partition, int]] = []
     for topic, partitions, *_ in answer.topics:
-        for number, low, code, *_ in partitions:
+        for number, low, code, *__ in partitions:
             kind = aio.for_code(code)
             if kind is not aio.NoError:
                 raise kind(topic)

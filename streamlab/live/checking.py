@@ -119,7 +119,12 @@ def _moment(frame: Any) -> _Moment:
         return _Moment(
             rows_of(member),
             _forgotten(member),
-            None if late is None else _pairs(rows_of(late), _forgotten(late)),
+            None
+            if window is None or late is None
+            else _missed(
+                _pairs(rows_of(late), _forgotten(late)),
+                feed.pipeline.expired(window.plan),
+            ),
             published.done,
             feed.pipeline.counts.rejected,
         )
@@ -155,6 +160,14 @@ def _pairs(late: pl.DataFrame, forgotten: int) -> pl.DataFrame | None:
             "any more."
         )
     return late.select(PART, STAMP, SEQ, WINDOW_START) if late.height else None
+
+
+def _missed(late: pl.DataFrame | None, expired: pl.DataFrame) -> pl.DataFrame | None:
+    """Late rows, and those that an earlier reading of the group had brought home."""
+    if not expired.height:
+        return late
+    before = expired.select(PART, STAMP, SEQ, WINDOW_START)
+    return before if late is None else pl.concat([late, before])
 
 
 def _rows_again(

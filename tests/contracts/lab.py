@@ -5,6 +5,7 @@ and a list model of what a topic holds. `contracts/backend.py` explains how to u
 from __future__ import annotations
 
 import itertools
+import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -106,11 +107,13 @@ class Seen(NamedTuple):
 
 
 _numbers = itertools.count(1)
+# A broker of one's own (tests/brokers.py) still has the topics of the runs before.
+_RUN = secrets.token_hex(3)
 
 
 def fresh() -> str:
     """A topic name that no other test has used."""
-    return f"topic-{next(_numbers)}"
+    return f"topic-{_RUN}-{next(_numbers)}"
 
 
 def order(offset: Offset) -> tuple[int, ...]:
