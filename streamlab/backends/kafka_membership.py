@@ -24,12 +24,12 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from streamlab.backends import kafka_errors, kafka_probe
 from streamlab.backends.kafka_options import Settings
-from streamlab.errors import AuthError, PermissionDeniedError, TlsError
+from streamlab.errors import AuthError, BrokerError, PermissionDeniedError, TlsError
 from streamlab.records import Partition
 
 log = logging.getLogger("streamlab")
 _COMMIT_S = 10.0
-_LEAVE_S, _CLOSE_S = 1.0, 0.7
+_LEAVE_S, _CLOSE_S = 0.8, 0.5
 _SESSION_MS, _REBALANCE_MS, _METADATA_MS = 10_000, 30_000, 5_000
 # A reader may rest as long as it likes: the heartbeat alone says that it lives.
 _FOR_EVER_MS = 2**31 - 1
@@ -143,10 +143,26 @@ class Membership:
                 self._settings, error, group=self._group
             ).with_traceback(None)
             refused = isinstance(problem, (AuthError, PermissionDeniedError, TlsError))
-            if refused or isinstance(error, _HOPELESS):
+            if isinstance(error, _HOPELESS):
+                raise BrokerError(self._hopeless(error)) from None
+            if refused:
                 raise problem from None
             self._problem = str(problem)
             self._mend()
+
+    def _hopeless(self, error: BaseException) -> str:
+        where = f"group {self._group!r} on {self._settings.place}"
+        if isinstance(error, aio.InconsistentGroupProtocolError):
+            return (
+                f"{where} divides its partitions in another way than ours: its other members "
+                'need partition.assignment.strategy "roundrobin" too'
+            )
+        if isinstance(error, aio.InvalidSessionTimeoutError):
+            return (
+                f"{where}: the broker takes no session.timeout.ms={self._session_ms}; its "
+                "bounds are group.min.session.timeout.ms and group.max.session.timeout.ms"
+            )
+        return f"{where}: the broker takes no such name"
 
     async def commit(self, done: Mapping[Partition, int]) -> None:
         """Commit as a member; partitions that meanwhile went to others are skipped.

@@ -21,10 +21,10 @@ from streamlab.backends.kafka_admin import Described
 from streamlab.backends.kafka_clerk import Clerk
 from streamlab.backends.kafka_client import Client
 from streamlab.backends.kafka_options import settings
-from streamlab.errors import BrokerError
+from streamlab.errors import BrokerError, PermissionDeniedError
 from streamlab.records import Committed, Earliest, Latest, Partition
 from tests.backends.kafka_lab import KafkaLab, connect, lab_on
-from tests.brokers import need
+from tests.brokers import deny, need
 from tests.contracts.groups import (
     PATIENCE_S,
     Company,
@@ -229,11 +229,8 @@ async def test_a_topic_that_is_not_there_is_neither_made_nor_missed(
 async def test_a_member_without_a_name_gets_one(lab: KafkaGroupLab) -> None:
     await lab.fill("nameless", numbered(0, 1))
 
-    async def revoked(partitions: frozenset[Partition]) -> None:
-        """Nothing to finish."""
-
     member = await lab.connection.group_consumer(
-        ["nameless"], group="nameless", start=Earliest(), revoked=revoked
+        ["nameless"], group="nameless", start=Earliest(), revoked=idle
     )
 
     assert f"-{os.getpid()}-" in member.name
@@ -270,6 +267,43 @@ async def test_a_memory_that_is_too_long_is_refused_and_nothing_is_committed(
         await lab.connection.commit("long", done)
 
     assert await lab.connection.committed("long", "long") == {}
+
+
+# ---- refusals ------------------------------------------------------------------------------
+
+
+async def idle(partitions: frozenset[Partition]) -> None:
+    """Nothing to finish."""
+
+
+async def test_a_user_who_may_not_join_is_told_so(
+    kafka: servers.Kafka, lab: KafkaGroupLab
+) -> None:
+    await lab.fill("closed", numbered(0, 1))
+    deny(kafka, "bob", "closed-group", kind="GROUP")
+    word = kafka.users["bob"]
+    connection = connect(kafka.sasl_url.replace("://", f"://bob:{word}@"))
+
+    with pytest.raises(
+        PermissionDeniedError, match='bob may not join group "closed-group"'
+    ):
+        await connection.group_consumer(
+            ["closed"], group="closed-group", start=Earliest(), revoked=idle
+        )
+    await connection.aclose()
+
+
+async def test_a_session_the_broker_does_not_take_is_named(
+    kafka: servers.Kafka, lab: KafkaGroupLab
+) -> None:
+    await lab.fill("short", numbered(0, 1))
+    connection = connect(f"kafka://{kafka.host}:{kafka.port}", session_timeout_ms=10)
+
+    with pytest.raises(BrokerError, match=r"takes no session\.timeout\.ms=10"):
+        await connection.group_consumer(
+            ["short"], group="short", start=Earliest(), revoked=idle
+        )
+    await connection.aclose()
 
 
 # ---- faults ----------------------------------------------------------------------------------
