@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import Any, NoReturn
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from streamlab import servers
 from streamlab.errors import BrokerError
@@ -73,6 +74,17 @@ def shared(
     need(kind)
     with start() as server:
         yield server
+
+
+async def kafka_send(port: int, topic: str, *values: bytes, **settings: Any) -> None:
+    """Write to partition 0 of a topic, which is made if need be."""
+    producer = AIOKafkaProducer(bootstrap_servers=f"127.0.0.1:{port}", **settings)
+    try:
+        await producer.start()
+        for value in values:
+            await producer.send_and_wait(topic, value, partition=0)
+    finally:
+        await producer.stop()
 
 
 def deny(server: servers.Kafka, user: str, topic: str, operation: str = "READ") -> None:

@@ -16,20 +16,20 @@ from collections.abc import Mapping, Sequence
 from streamlab import positions
 from streamlab.backends import kafka_batches
 from streamlab.backends.base import (
-    GroupConsumer,
     GroupInfo,
     Options,
     PartitionInfo,
-    Producer,
     Revoked,
-    Transactions,
 )
 from streamlab.backends.kafka_catalogue import EARLIEST, LATEST, Catalogue, numbers
 from streamlab.backends.kafka_client import Client
+from streamlab.backends.kafka_group import KafkaGroupConsumer
 from streamlab.backends.kafka_options import Settings, settings
 from streamlab.backends.kafka_pages import Page, Pages
 from streamlab.backends.kafka_reader import KafkaConsumer
 from streamlab.backends.kafka_sharing import Sharing
+from streamlab.backends.kafka_transactions import KafkaTransactions
+from streamlab.backends.kafka_writer import KafkaProducer
 from streamlab.backends.kafka_writing import Writing
 from streamlab.errors import PositionError, TopicNotFoundError, UsageError
 from streamlab.records import (
@@ -166,15 +166,17 @@ class KafkaConnection:
         start: Position,
         revoked: Revoked,
         name: str | None = None,
-    ) -> GroupConsumer:
+    ) -> KafkaGroupConsumer:
         return await self._sharing.join(
             topics, group=group, start=start, revoked=revoked, name=name
         )
 
-    async def producer(self, topic: str, *, partitions: int | None = None) -> Producer:
+    async def producer(
+        self, topic: str, *, partitions: int | None = None
+    ) -> KafkaProducer:
         return await self._writing.producer(topic, partitions=partitions)
 
-    async def transactions(self, name: str) -> Transactions:
+    async def transactions(self, name: str) -> KafkaTransactions:
         return await self._writing.transactions(name)
 
     async def trim(

@@ -27,6 +27,7 @@ from streamlab.backends.kafka_values import (
     protocol,
     secret,
     text,
+    timeout,
     token_provider,
 )
 from streamlab.errors import UnknownNameError, UrlError, UsageError
@@ -37,6 +38,7 @@ _Reader = Callable[[object], object]
 # How we log in and whom we trust.
 _LOGIN: Mapping[str, _Reader] = {
     "client_id": text,
+    "connect_timeout": timeout,
     "sasl_mechanism": mechanism,
     "sasl_oauth_token_provider": token_provider,
     "sasl_plain_password": secret,
@@ -103,6 +105,7 @@ class Settings:
         sasl: how we log in; None if we don't.
         user: who we are; None for nobody.
         client_id: what we call ourselves.
+        connect_timeout: seconds for a broker to let us in.
         isolation_level: "read_committed" or "read_uncommitted".
     """
 
@@ -230,6 +233,7 @@ def settings(url: StreamUrl, options: Options) -> Settings:
         password=password,
         tokens=tokens,
         client_id=read.get("client_id", "streamlab"),
+        connect_timeout=read.get("connect_timeout", 5.0),
         isolation_level=read.get("isolation_level", "read_committed"),
         certificates=Certificates(
             cafile=read.get("ssl_cafile"),

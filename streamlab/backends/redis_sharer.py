@@ -217,7 +217,7 @@ class Sharer(Steps):
             self._ledger.pass_over(columns.key, columns.passed)
         if columns.ids:
             partition = self._keys[columns.key]
-            self._ready.append(redis_parse.block(partition, columns, len(columns.ids)))
+            self._ready.append(self._block(partition, columns, len(columns.ids)))
 
     def _take(self, most: int) -> Sequence[Records]:
         taken = super()._take(most)

@@ -11,7 +11,7 @@ from streamlab.durations import UNIT_US, Span
 from streamlab.engine.assign import read_times
 from streamlab.engine.flow import SOURCE, Flow, Frame
 from streamlab.engine.keyed import KeyedSteps
-from streamlab.engine.needs import Low, Memory, Past, keep_oldest
+from streamlab.engine.needs import Bounds, Low, Memory, Past, keep_oldest
 from streamlab.engine.needs import Place as At
 from streamlab.engine.operator import Operator, Place
 from streamlab.engine.outcome import Batch, Outcome
@@ -79,15 +79,15 @@ class Graph:
     def low(self) -> Low:
         """Which records are still needed, and which windows are over."""
         oldest: dict[int, At] = {}
-        over: dict[str, int] = {}
+        plans: dict[str, Bounds] = {}
         for each in self._operators.values():
             if each.state is not None and each.state.needs is not None:
                 keep_oldest(oldest, each.state.needs.oldest())
-                over[each.mark] = each.state.over
+                plans[each.mark] = each.state.bounds
             elif each.past is not None:  # no row has come for it yet
-                over[each.mark] = each.past.over
-        known = () if self._memory is None else self._memory.over
-        return Low(oldest, over, frozenset(known) - over.keys())
+                plans[each.mark] = each.past.bounds
+        known = () if self._memory is None else self._memory.plans
+        return Low(oldest, plans, frozenset(known) - plans.keys())
 
     def remembers(self, node: Node) -> bool:
         """Whether the windows on the way to `node` go on where an earlier reading left them."""
@@ -104,8 +104,8 @@ class Graph:
     def _past(self, node: Node) -> Past | None:
         if self._memory is None or not isinstance(node, Window):
             return None
-        over = self._memory.over.get(fingerprint(node))
-        return None if over is None else Past(over, self._memory.before)
+        bounds = self._memory.plans.get(fingerprint(node))
+        return None if bounds is None else Past(bounds, self._memory.before)
 
     def add(
         self,

@@ -55,16 +55,29 @@ class Needs:
         return found
 
 
+class Bounds(NamedTuple):
+    """Between which windows an operator stands, in the unit of the window.
+
+    Attributes:
+        over: windows that end by then are over, closed and delivered or given up.
+        whole_from: windows that start before are partial: reading began within them. None if
+            none is.
+    """
+
+    over: int
+    whole_from: int | None
+
+
 class Past(NamedTuple):
     """What a window operator knows of an earlier reading that it goes on with.
 
     Attributes:
-        over: windows that end by then had been closed and delivered, in the unit of the window.
+        bounds: where the earlier reading's operator stood.
         before: partition number → the first place that the earlier reading had not reached;
             None as its first half where offsets are numbers.
     """
 
-    over: int
+    bounds: Bounds
     before: Mapping[int, tuple[int | None, int]]
 
     def was_read(
@@ -86,11 +99,11 @@ class Memory(NamedTuple):
     """What a reading leaves for the one that goes on after it.
 
     Attributes:
-        over: a plan's fingerprint → windows that end by then are over.
+        plans: a plan's fingerprint → where its windows stood.
         before: as in `Past`.
     """
 
-    over: Mapping[str, int]
+    plans: Mapping[str, Bounds]
     before: Mapping[int, tuple[int | None, int]]
 
 
@@ -99,12 +112,12 @@ class Low(NamedTuple):
 
     Attributes:
         oldest: partition number → the oldest record still needed; absent where none is.
-        over: a plan's fingerprint → windows that end by then are over.
+        plans: a plan's fingerprint → where its windows stand.
         missing: fingerprints of the earlier reading whose plans have not been made again.
     """
 
     oldest: Mapping[int, Place]
-    over: Mapping[str, int]
+    plans: Mapping[str, Bounds]
     missing: frozenset[str] = frozenset()
 
 

@@ -25,7 +25,7 @@ from streamlab.engine.aggregator import CLOCK, START, Aggregator
 from streamlab.engine.assign import moments, read_times, spans
 from streamlab.engine.kept import Kept
 from streamlab.engine.keys import Slots
-from streamlab.engine.needs import Needs, Past
+from streamlab.engine.needs import Bounds, Needs, Past
 from streamlab.engine.outcome import Batch, Counts
 from streamlab.engine.rowwise import ROW, Result
 from streamlab.engine.verdict import Judged
@@ -106,7 +106,9 @@ class WindowOperator:
         self._done, self._late = Kept(max_open), Kept(_LATE_KEPT)
         self._closed_count = 0
         self._expired = Kept(max_open)
-        self.evicted_until = NONE if past is None else past.over
+        self.evicted_until = self._past_over
+        if past is not None:
+            self._from, self._from_first_row = past.bounds.whole_from, False
         blank = self._frame(np.empty(0, np.int64), closed=False)
         self._columns = blank.columns
         self._closed_blank = _as_append(blank, 0)
@@ -127,9 +129,9 @@ class WindowOperator:
         return _EPOCH + timedelta(microseconds=limit)
 
     @property
-    def over(self) -> int:
-        """Windows that end by then are over, closed or given up; NONE before there is one."""
-        return max(self._over(final=False), self.evicted_until)
+    def bounds(self) -> Bounds:
+        """Between which windows it stands."""
+        return Bounds(max(self._over(final=False), self.evicted_until), self._from)
 
     def is_open(self, start: int) -> bool:
         """Whether a window that starts then has state."""
@@ -196,7 +198,7 @@ class WindowOperator:
 
     @property
     def _past_over(self) -> int:
-        return NONE if self._past is None else self._past.over
+        return NONE if self._past is None else self._past.bounds.over
 
     def _delivered_before(
         self, rows: pl.DataFrame, over: NDArray[np.bool_]

@@ -104,9 +104,12 @@ class Commits:
     def _ready(self) -> Cut | None:
         """The newest micro-batch that everybody is done with."""
         until = self._pipeline.outlets.finished(self._newest)
-        found = None
+        found: Cut | None = None
         while self._cuts and self._cuts[0].number <= until:
-            found = self._cuts.popleft()
+            cut = self._cuts.popleft()
+            # Partitions that have gone meanwhile are only in the earlier ones.
+            marks = cut.marks if found is None else {**found.marks, **cut.marks}
+            found = cut._replace(marks=marks)
         if found is None or found.low is None or not found.low.missing:
             return found
         if SYSTEM.running() - self._began > _PATIENCE:
@@ -137,8 +140,8 @@ class Commits:
                 if place is not None:
                     oldest = intake.offset(*place)
                     need = min(need, oldest, key=offset_rank)
-            over = {} if low is None else low.over
-            found[partition] = Committed(need, written(mark.next, over))
+            plans = {} if low is None else low.plans
+            found[partition] = Committed(need, written(mark.next, plans))
         return found
 
 

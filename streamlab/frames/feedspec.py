@@ -74,10 +74,9 @@ class FeedSpec:
         clock: for idleness, lag and displays.
         paused: begin paused.
         sharing: how it commits; None if it doesn't.
-        names: tells the topics there are now, where they were named by a pattern.
+        names: tells the topics there are now, where a group shares them.
         grown: tells where partitions begin that are not among those given; None where the
             source has an end, or the broker says who reads what.
-        topics: their names, as a group shares them.
     """
 
     name: str
@@ -96,7 +95,6 @@ class FeedSpec:
     sharing: Sharing | None = None
     names: Callable[[], Awaitable[Sequence[str]]] | None = None
     grown: Callable[[Collection[Partition]], Awaitable[Resolved]] | None = None
-    topics: tuple[str, ...] = ()
 
     @property
     def start(self) -> Resolved:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -83,6 +83,7 @@ class Fetch:
         self._reached: Mapping[Partition, Offset] = {}
         self._number = self._finished = pipeline.outlets.number  # of micro-batches
         self._fresh: Resolved = {}
+        self._topics: tuple[str, ...] = ()
         self._settled = settled
         self._ended = False
         self._error: BaseException | None = None
@@ -133,9 +134,9 @@ class Fetch:
             if self.commits is not None:
                 await self.commits.begin(spec.start)
             return await spec.connection.consumer(spec.start, spec.stop)
-        topics = [*spec.topics] if spec.names is None else [*await spec.names()]
+        self._topics = () if spec.names is None else tuple(await spec.names())
         return await spec.connection.group_consumer(
-            topics,
+            self._topics,
             group=sharing.group,
             start=sharing.start,
             revoked=self._revoked,
@@ -171,7 +172,6 @@ class Fetch:
     async def _look_for_more(self, consumer: Consumer) -> None:
         """Partitions, and topics of a pattern, that were not there before."""
         spec = self._spec
-        topics: Sequence[str] = ()
         while True:
             await SYSTEM.sleep(LOOK_EVERY)
             with suppress(BrokerError):  # the reading itself says what is wrong
@@ -180,9 +180,9 @@ class Fetch:
                     self._fresh = {**self._fresh, **await spec.grown(known)}
                 elif spec.names is not None:
                     there = await spec.names()
-                    if topics and set(there) != set(topics):
-                        await sharer(consumer).subscribe([*there])
-                    topics = there
+                    if set(there) != set(self._topics):
+                        await sharer(consumer).subscribe(there)
+                    self._topics = tuple(there)
 
     async def _revoked(self, partitions: frozenset[Partition]) -> None:
         """Before partitions go: finish what was read of them, flush the sinks, commit."""
@@ -258,9 +258,13 @@ class Fetch:
             await consumer.assign(fresh)
         blocks = await consumer.receive(self.hopper.wants, LISTEN)
         # At once: what is gathered and how far that is must be one moment.
-        self.states = consumer.state()
+        states = consumer.state()
         if blocks:
             self.hopper.put(blocks)
+        # What waits of a partition that is being taken away is still handed over, and committed.
+        going = {p: s for p, s in self.states.items() if p not in states}
+        held = self.hopper.partitions if going else ()
+        self.states = {**{p: s for p, s in going.items() if p in held}, **states}
         now = self._spec.clock.running()
         calm = listening and consumer.trouble is None
         self._idleness.observe(self.states, now, listening=calm)

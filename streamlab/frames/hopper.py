@@ -44,6 +44,11 @@ class Hopper:
         return bool(self._blocks)
 
     @property
+    def partitions(self) -> frozenset[Partition]:
+        """Those of which something waits."""
+        return frozenset(block.partition for block in self._blocks)
+
+    @property
     def has_room(self) -> bool:
         """Whether more may be fetched."""
         return self._held < self._limit

@@ -10,7 +10,7 @@ from streamlab.clocks import Clock
 from streamlab.errors import ModeError, UsageError
 from streamlab.frames.feedspec import Mode, Sharing, Start
 from streamlab.frames.memo import Past
-from streamlab.records import Committed, Earliest, Latest, Partition
+from streamlab.records import Committed, Earliest, Latest, Partition, offset_rank
 from streamlab.topics.desk import Desk
 
 MODES = ("real-time", "resumable", "load-balanced")
@@ -83,9 +83,14 @@ async def shared(
     }
     past = Past({p: each for p, each in found.items() if p in at})
     note = "resumed at " + _places(past.committed)
-    if position != Latest():
+    if not isinstance(position, Latest):
         note += f" (start={start!r} not used)"
-    resumed = Start(at, from_start=False, empty=begin.empty, newest_ms=begin.newest_ms)
+    resumed = Start(
+        at,
+        from_start=all(offset_rank(at[p]) <= offset_rank(first.at[p]) for p in at),
+        empty=begin.empty,
+        newest_ms=begin.newest_ms,
+    )
     return resumed, Sharing(group, mode, position, member, past, note)
 
 

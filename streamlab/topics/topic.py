@@ -9,21 +9,20 @@ import polars as pl
 
 from streamlab.backends.base import Connection
 from streamlab.clocks import SYSTEM, Clock
-from streamlab.durations import fixed_span, seconds, size
+from streamlab.durations import seconds, size
 from streamlab.errors import UsageError
 from streamlab.frames.feed import Feed
-from streamlab.frames.feedspec import FeedSpec, Sharing
-from streamlab.frames.keeping import budget_bytes, parse_keep
+from streamlab.frames.feedspec import FeedSpec
 from streamlab.live.frame import LiveFrame
-from streamlab.plans.nodes import Source
 from streamlab.plugins import load
 from streamlab.records import Resolved
 from streamlab.runtime.loop import io
 from streamlab.topics.card import card_bundle
 from streamlab.topics.desk import Desk
+from streamlab.topics.living import prepare
 from streamlab.topics.looking import info_frame
 from streamlab.topics.peeking import peek, wanted
-from streamlab.topics.sharing import committed, mode_of, shared
+from streamlab.topics.sharing import committed
 from streamlab.topics.trimming import trim
 
 T = TypeVar("T")
@@ -221,7 +220,8 @@ class Topic:
             TopicNotFoundError, ConnectError, AuthError …: the broker can't be read.
             UsageError: group and mode don't fit.
         """
-        work = self._prepare(
+        work = prepare(
+            self.desk,
             start,
             until=until,
             keep=keep,
@@ -243,55 +243,6 @@ class Topic:
         )
         feed.begin()
         return frame
-
-    async def _prepare(
-        self,
-        start: Any,
-        *,
-        until: Any,
-        keep: Any,
-        tick: Any,
-        idle: Any,
-        group: str | None,
-        mode: str | None,
-        member: str | None,
-        clock: Clock | None,
-        paused: bool,
-    ) -> FeedSpec:
-        limits = parse_keep(keep)
-        pace = fixed_span(tick, "tick").seconds
-        silent = None if idle is None else fixed_span(idle, "idle").seconds
-        desk, clock = self.desk, clock or SYSTEM
-        shares = mode_of(group, mode)
-        sharing: Sharing | None = None
-        if shares is None or group is None:
-            begin = await desk.begin(start, clock)
-        else:
-            begin, sharing = await shared(
-                desk, start, until, clock, group=group, mode=shares, member=member
-            )
-        stop = None if until is None else await desk.resolve(until, "until", clock)
-        await desk.learn()
-        intake = desk.intake()
-        return FeedSpec(
-            name=self.name,
-            connection=desk.connection,
-            begin=begin,
-            stop=stop,
-            source=Source(
-                self.name, None if intake is None else intake.schema, self.time
-            ),
-            intake=intake,
-            discover=desk.discover,
-            keep=limits,
-            budget_bytes=budget_bytes(limits),
-            tick=pace,
-            idle=silent,
-            clock=clock,
-            paused=paused,
-            sharing=sharing,
-            topics=self._names,
-        )
 
     # -- shown ---------------------------------------------------------------------------
 
@@ -378,7 +329,8 @@ class TopicAio:
     ) -> LiveFrame:
         """As `Topic.live`."""
         topic = self._topic
-        work = topic._prepare(  # noqa: SLF001
+        work = prepare(
+            topic.desk,
             start,
             until=until,
             keep=keep,

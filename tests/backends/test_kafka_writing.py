@@ -322,7 +322,7 @@ async def test_a_broker_that_dies_is_not_waited_for_for_ever(name: str) -> None:
         producer = await connection.producer(name)
         await producer.send(Outgoing([b"a"] * 4))
         server.kill()
-        producer._patience = 1.0  # type: ignore[attr-defined]  # thirty seconds by default
+        producer._patience = 1.0  # thirty seconds by default
 
         with pytest.raises(ConnectError, match=r"0 of 2 rows .* acknowledged nothing"):
             await producer.send(Outgoing([b"b", b"c"]))

@@ -145,9 +145,6 @@ async def test_a_name_for_several_servers_needs_its_kind(opens: Opens) -> None:
         opens("redis+cluster://a/t", unix_socket_path="/x")
 
 
-# ---- nanoseconds ------------------------------------------------------------------------
-
-
 # ---- Sentinel ---------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ and a list model of what a topic holds. `contracts/backend.py` explains how to u
 from __future__ import annotations
 
 import itertools
+import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -76,8 +77,12 @@ class Abilities:
 class Lab(Protocol):
     """A connection under test and the means to prepare its broker."""
 
-    connection: Connection
     can: Abilities
+
+    @property
+    def connection(self) -> Connection:
+        """The one under test."""
+        ...
 
     async def fill(
         self,
@@ -106,11 +111,13 @@ class Seen(NamedTuple):
 
 
 _numbers = itertools.count(1)
+# A broker of one's own (tests/brokers.py) still has the topics of the runs before.
+_RUN = secrets.token_hex(3)
 
 
 def fresh() -> str:
     """A topic name that no other test has used."""
-    return f"topic-{next(_numbers)}"
+    return f"topic-{_RUN}-{next(_numbers)}"
 
 
 def order(offset: Offset) -> tuple[int, ...]:
