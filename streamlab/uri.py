@@ -1,6 +1,8 @@
 """Stream URLs: parsed, printed, and never with a secret in sight.
 
-    redis://[user:password@]host[:port][/db]/stream[,stream]
+    redis://[user:password@]host[:port][/db]/stream[,stream]       rediss:// is the same with TLS
+    redis+cluster://host:7000,host:7001/stream
+    redis+sentinel://host:26379,host:26379[/db]/stream?service_name=mymaster
     kafka://[user:password@]host:port,host:port/topic      kafka+ssl:// is the same with TLS
     file://./path/name.ss/key
     stdio:///key      memory://lab/topic      demo://trades?rate=100&late=0.1
@@ -33,7 +35,12 @@ from streamlab.veil import HIDDEN, Veiled, sounds_secret
 
 # Schemes that can be read even where nothing is installed that opens them.
 _SYNTAX_ONLY = ("stdio",)
-_DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "kafka": 9092, "kafka+ssl": 9092}
+_DEFAULT_PORTS = {
+    **dict.fromkeys(("redis", "rediss", "redis+cluster", "rediss+cluster"), 6379),
+    **dict.fromkeys(("redis+sentinel", "rediss+sentinel"), 26379),
+    **dict.fromkeys(("kafka", "kafka+ssl"), 9092),
+}
+_WITH_DATABASE = {"redis", "rediss", "redis+sentinel", "rediss+sentinel"}
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^\[\]:]*)(?::(\d{1,5}))?")
@@ -41,6 +48,8 @@ _PLAIN = "-._~:!'()*+="
 _FORMS = {
     "redis": "redis://localhost:6379/trades",
     "rediss": "rediss://localhost:6379/trades",
+    "redis+cluster": "redis+cluster://localhost:7000,localhost:7001/trades",
+    "redis+sentinel": "redis+sentinel://localhost:26379/trades?service_name=mymaster",
     "kafka": "kafka://localhost:9092/trades",
     "kafka+ssl": "kafka+ssl://localhost:9092/trades",
     "file": "file://./path/name.ss/trades",
@@ -354,9 +363,7 @@ def _path_and_topics(tail: str, scheme: str, look: _Lookup) -> tuple[str, str]:
     first, slash, rest = tail.partition("/")
     if not slash:
         return "", tail
-    number = (
-        look.fill(first) if scheme in {"redis", "rediss"} and "/" not in rest else ""
-    )
+    number = look.fill(first) if scheme in _WITH_DATABASE and "/" not in rest else ""
     if number.isascii() and number.isdigit():
         return number, rest
     if not rest:

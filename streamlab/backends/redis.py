@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from streamlab import positions
-from streamlab.backends import redis_ids, redis_parse
+from streamlab.backends import redis_ids, redis_parse, redis_streams
 from streamlab.backends.base import (
     GroupInfo,
     Options,
@@ -32,11 +33,12 @@ from streamlab.backends.redis_commits import Commits
 from streamlab.backends.redis_cursor import Cursor, Facts
 from streamlab.backends.redis_group import RedisGroupConsumer
 from streamlab.backends.redis_ids import Id
-from streamlab.backends.redis_lines import Lines, question
+from streamlab.backends.redis_lines import Lines
+from streamlab.backends.redis_merged import MergedConsumer
 from streamlab.backends.redis_options import Settings, settings
 from streamlab.backends.redis_reader import RedisConsumer
 from streamlab.backends.redis_route import OneServer, Route
-from streamlab.backends.redis_wire import Dialer
+from streamlab.backends.redis_wire import Dialer, Link
 from streamlab.backends.redis_writer import RedisProducer
 from streamlab.errors import (
     BrokerError,
@@ -59,14 +61,14 @@ from streamlab.records import (
 from streamlab.uri import StreamUrl
 
 _REMEMBERED = 4_096
-_MAKES = "streamlab:makes"  # a group only for its making a stream without entries
 
 
 def connect(url: StreamUrl, options: Options) -> RedisConnection:
     """A connection to the server of `url`; nothing is sent yet.
 
     Args:
-        url: redis:// or rediss://, with one host.
+        url: redis:// with one host, redis+cluster:// with some of the nodes, or
+            redis+sentinel:// with the Sentinels; rediss… with TLS.
         options: redis-py's names, `field` and `key_field`; the list is in redis_options.
 
     Raises:
@@ -86,7 +88,9 @@ class RedisConnection:
         self._catalogue = Catalogue(self._lines)
         self._commits = Commits(self._catalogue)
         self._known: dict[tuple[Partition, Offset], Facts] = {}
-        self._open: set[RedisConsumer | RedisGroupConsumer | RedisProducer] = set()
+        self._open: set[
+            RedisConsumer | MergedConsumer | RedisGroupConsumer | RedisProducer
+        ] = set()
 
     @property
     def place(self) -> str:
@@ -151,23 +155,39 @@ class RedisConnection:
 
     async def consumer(
         self, start: Resolved, stop: Resolved | None = None, *, on_lost: str = "skip"
-    ) -> RedisConsumer:
+    ) -> RedisConsumer | MergedConsumer:
         if on_lost not in ("skip", "error"):
             raise UsageError(f'on_lost={on_lost!r}: there are "skip" and "error".')
         cursors = await self._cursors(start, stop)
-        first = cursors[0].key.decode() if cursors else ""
-        dialer = self._route.reader(first)
-        reader = RedisConsumer(
-            dialer,
-            await dialer.dial(),
+        strict = on_lost == "error"
+        if self._settings.kind == "cluster":
+            merged = MergedConsumer(
+                self._route,
+                cursors,
+                make=partial(self._reader, link=None, strict=strict),
+                place=self._cursors,
+                forget=self._open.discard,
+            )
+            self._open.add(merged)
+            return merged
+        link = await self._route.reader("").dial()
+        reader = self._reader(cursors, link=link, strict=strict)
+        self._open.add(reader)
+        return reader
+
+    def _reader(
+        self, cursors: Sequence[Cursor], *, link: Link | None, strict: bool
+    ) -> RedisConsumer:
+        """A reader of streams that can stand in one command."""
+        return RedisConsumer(
+            self._route.reader(cursors[0].key.decode() if cursors else ""),
+            link,
             cursors,
             self._catalogue.shapes,
-            strict=on_lost == "error",
+            strict=strict,
             place=self._cursors,
             forget=self._open.discard,
         )
-        self._open.add(reader)
-        return reader
 
     async def groups(self) -> list[GroupInfo]:
         return await self._commits.groups()
@@ -231,7 +251,9 @@ class RedisConnection:
         writer = RedisProducer(
             self._route,
             topic,
-            streams=await self._sharded(topic, streams, partitions),
+            streams=await redis_streams.sharded(
+                self._lines, topic, streams, partitions
+            ),
             field=payload.decode(),
             forget=self._open.discard,
         )
@@ -249,53 +271,12 @@ class RedisConnection:
         self, topic: str, *, keep: int | None = None, before: Resolved | None = None
     ) -> int:
         """Takes away exactly what was said, though Redis trims whole nodes faster (`~`)."""
-        if keep is None and before is None:
-            raise UsageError("trim: say keep= or before=.")
-        if keep is not None and keep < 0:
-            raise UsageError(f"trim: keep={keep}: write a number from 0 up.")
-        parts = await self._catalogue.look(topic)
-        questions = []
-        for partition in parts:
-            name = self._catalogue.streams[partition]
-            if keep is not None:
-                questions.append(question(name, "XTRIM", name, "MAXLEN", "=", keep))
-            if before is not None and partition in before:
-                first = redis_ids.text(redis_ids.given(before[partition]))
-                questions.append(question(name, "XTRIM", name, "MINID", "=", first))
-        replies = await self._lines.ask_all(questions)
-        return sum(self._lines.good(reply, topic) for reply in replies)
+        return await redis_streams.trim(self._catalogue, topic, keep, before)
 
     async def aclose(self) -> None:
         await asyncio.gather(*(used.aclose() for used in list(self._open)))
         await self._lines.aclose()
         await self._route.aclose()
-
-    # ---- streams ------------------------------------------------------------
-
-    async def _sharded(
-        self, topic: str, streams: dict[int, str], partitions: int | None
-    ) -> dict[int, str]:
-        """The streams to write to; makes those of a new topic, so that readers find them."""
-        if partitions is None or (partitions == 1 and not streams):
-            return streams
-        if partitions < 1:
-            raise UsageError(f"partitions={partitions}: write a number from 1 up.")
-        if streams and len(streams) < partitions:
-            raise UsageError(
-                f"partitions={partitions}: {topic!r} on {self.place} has {len(streams)} "
-                "already. Take another name, or leave partitions out."
-            )
-        if streams:
-            return streams
-        made = {n: f"{topic}:{n}" for n in range(partitions)}
-        questions = []
-        for name in made.values():
-            words = ("XGROUP", "CREATE", name, _MAKES, "$", "MKSTREAM")
-            questions.append(question(name, *words))
-            questions.append(question(name, "XGROUP", "DESTROY", name, _MAKES))
-        # Without the right to do so they come with their first entry.
-        await self._lines.ask_all(questions)
-        return made
 
     # ---- positions ----------------------------------------------------------
 
@@ -368,4 +349,13 @@ class RedisConnection:
 
 def route_of(chosen: Settings) -> Route:
     """The way to the server or servers of these settings."""
+    # redis-py's clients are large, and one server does without them.
+    if chosen.kind == "cluster":
+        from streamlab.backends.redis_cluster import Cluster
+
+        return Cluster(chosen)
+    if chosen.kind == "sentinel":
+        from streamlab.backends.redis_sentinel import WatchedServer
+
+        return WatchedServer(chosen)
     return OneServer(Dialer(chosen))

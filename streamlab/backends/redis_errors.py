@@ -111,7 +111,7 @@ def no_handshake(settings: Settings) -> TlsError:
 
 def speaks_tls(settings: Settings) -> TlsError:
     """The error for TLS bytes in answer to plain ones."""
-    secure = settings.place.replace("redis://", "rediss://", 1)
+    secure = _secure(settings.place)
     return TlsError(f"the broker speaks TLS, this URL doesn't: {secure}")
 
 
@@ -130,7 +130,7 @@ def hung_up(
     """The error for a connection that the other side closed."""
     if spoke:
         return ConnectError(f"{settings.place} closed the connection: {_reason(error)}")
-    secure = settings.place.replace("redis://", "rediss://", 1)
+    secure = _secure(settings.place)
     hint = "" if settings.tls else f" If it speaks TLS: {secure}"
     return ConnectError(f"{settings.place} closed the connection without a word.{hint}")
 
@@ -153,8 +153,12 @@ def _missing_right(settings: Settings, reply: str, topic: str) -> str:
     return f"{who} may not use {topic} (missing right: its key pattern, as in ~name)"
 
 
+def _secure(place: str) -> str:
+    return place.replace("redis", "rediss", 1)
+
+
 def _no_tls(settings: Settings, why: str) -> str:
-    plain = settings.place.replace("rediss://", "redis://", 1)
+    plain = settings.place.replace("rediss", "redis", 1)
     return f"this URL says TLS and {settings.place} doesn't speak it ({why}): {plain}"
 
 

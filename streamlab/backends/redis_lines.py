@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import hiredis
@@ -12,6 +12,10 @@ from streamlab.backends import redis_errors
 from streamlab.backends.redis_options import Settings
 from streamlab.backends.redis_route import Route
 from streamlab.backends.redis_wire import Dialer, Link, Word, command
+from streamlab.clocks import SYSTEM
+
+# While a cluster or the Sentinels find a new primary.
+_WAITS_S = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
 
 
 class Question(NamedTuple):
@@ -65,20 +69,24 @@ class Lines:
         Those about one stream are sent in a row, in their order.
         """
         replies: list[Any] = [None] * len(questions)
-        await self._ask(questions, [*range(len(questions))], replies)
-        moved = [i for i, reply in enumerate(replies) if redis_errors.is_moved(reply)]
-        if moved and await self._route.look_again():
-            streams = {questions[i].stream for i in moved}
-            again = [i for i, q in enumerate(questions) if q.stream in streams]
-            await self._ask(questions, again, replies)
+        left = [*range(len(questions))]
+        broken: ConnectionError | None = None
+        for wait in (*_WAITS_S, None):
+            broken, unanswered = await self._ask(questions, left, replies)
+            streams = {
+                questions[i].stream
+                for i in left
+                if i in unanswered or redis_errors.is_moved(replies[i])
+            }
+            # All of a stream's: in a MULTI, the rest was refused because of one.
+            left = [i for i in left if questions[i].stream in streams]
+            if not left or wait is None or not await self._route.look_again():
+                break
+            await self._hang_up(streams)
+            await SYSTEM.sleep(wait)
+        if broken is not None:
+            raise broken
         return replies
-
-    async def ask_everywhere(self, *words: Word) -> list[Any]:
-        """One command to each node."""
-        return [
-            self.good(await self.ask_node(node, *words))
-            for node in await self._route.nodes()
-        ]
 
     async def nodes(self) -> Sequence[Dialer]:
         """All servers that hold streams."""
@@ -97,30 +105,28 @@ class Lines:
 
     async def _ask(
         self, questions: Sequence[Question], which: Sequence[int], replies: list[Any]
-    ) -> None:
+    ) -> tuple[ConnectionError | None, set[int]]:
+        """Fill in what is answered; the error of who doesn't answer, and which that were."""
+        broken: ConnectionError | None = None
+        unanswered: set[int] = set()
         for node, mine in (await self._by_node(questions, which)).items():
+            commands = b"".join([questions[i].words for i in mine])
             try:
-                got = await self._pipeline(
-                    node, b"".join([questions[i].words for i in mine]), len(mine)
-                )
-            except ConnectionError:
-                # The node may be gone for good, and another one in its place.
-                if not await self._route.look_again():
-                    raise
-                await self._ask_anew(questions, mine, replies)
+                got = await self._pipeline(node, commands, len(mine))
+            except ConnectionError as error:
+                broken = error
+                unanswered.update(mine)
                 continue
             for i, reply in zip(mine, got, strict=True):
                 replies[i] = reply
+        return broken, unanswered
 
-    async def _ask_anew(
-        self, questions: Sequence[Question], which: Sequence[int], replies: list[Any]
-    ) -> None:
-        for node, mine in (await self._by_node(questions, which)).items():
-            got = await self._pipeline(
-                node, b"".join([questions[i].words for i in mine]), len(mine)
-            )
-            for i, reply in zip(mine, got, strict=True):
-                replies[i] = reply
+    async def _hang_up(self, streams: Collection[str]) -> None:
+        """Don't go on asking who has given these streams away."""
+        for stream in streams:
+            link = self._links.pop(await self._route.node(stream), None)
+            if link is not None:
+                await link.aclose()
 
     async def _by_node(
         self, questions: Sequence[Question], which: Sequence[int]

@@ -153,6 +153,21 @@ def settings(url: StreamUrl, options: Options) -> Settings:
     )
 
 
+def tls_options(chosen: Settings) -> dict[str, Any]:
+    """What redis-py's own clients are told about TLS."""
+    if not chosen.tls:
+        return {}
+    return {
+        "ssl": True,
+        "ssl_ca_certs": chosen.ssl_ca_certs,
+        "ssl_certfile": chosen.ssl_certfile,
+        "ssl_keyfile": chosen.ssl_keyfile,
+        "ssl_cert_reqs": chosen.ssl_cert_reqs,
+        "ssl_check_hostname": chosen.ssl_check_hostname
+        and chosen.ssl_cert_reqs == "required",
+    }
+
+
 def _fit(url: StreamUrl, kind: str, found: Mapping[str, Any]) -> None:
     """Refuse what doesn't go together."""
     if kind == "sentinel" and not found.get("service_name"):

@@ -155,19 +155,23 @@ def prefix(key: bytes) -> bytes:
     return b"*1\r\n*2\r\n$%d\r\n%b\r\n*" % (len(key), key)
 
 
-def block(partition: Partition, columns: Columns, end: int) -> Records:
-    """The first `end` records of the columns."""
+def block(partition: Partition, columns: Columns, end: int, per_ms: int = 1) -> Records:
+    """The first `end` records of the columns; `per_ms`: what ids count in a millisecond."""
     whole = Records(
         partition, columns.ids, None, columns.values, columns.keys, columns.headers
     )
+    if per_ms > 1:
+        stamps = [int(entry.partition(b"-")[0]) // per_ms for entry in columns.ids]
+        whole = whole._replace(timestamps_ms=stamps)
     return whole if end == len(columns.ids) else part(whole, 0, end)
 
 
 def part(whole: Records, start: int, end: int) -> Records:
     """The records from `start` to before `end`."""
-    keys, headers = whole.keys, whole.headers
+    keys, headers, stamps = whole.keys, whole.headers, whole.timestamps_ms
     return whole._replace(
         offsets=whole.offsets[start:end],
+        timestamps_ms=None if stamps is None else stamps[start:end],
         values=whole.values[start:end],
         keys=None if keys is None else keys[start:end],
         headers=None if headers is None else headers[start:end],

@@ -257,6 +257,6 @@ class RedisConsumer(Steps):
                 end = bisect_left(columns.ids, before, key=redis_ids.pair)
             self._skipped += columns.entries - len(columns.ids)
             if end:
-                self._ready.append(redis_parse.block(cursor.partition, columns, end))
+                self._ready.append(self._block(cursor.partition, columns, end))
             last = redis_ids.pair(columns.last)
             cursor.passes(last, columns.entries, full=columns.entries >= each)

@@ -88,6 +88,7 @@ class Sharer(Steps):
         self._round: Counter[bytes] = Counter()
         self._looked_at = SYSTEM.running()
         self._more = self._heal = False
+        self._wanted = 1
         idle, interval = self._settings.claim_idle, self._settings.claim_interval
         # A member that waits must be heard of well before it counts as silent.
         self._block_ms = max(1, min(BLOCK_MS, int(min(interval, idle / 3) * 1000)))
@@ -136,7 +137,12 @@ class Sharer(Steps):
         if not self._keys:
             return
         places: Mapping[bytes, bytes] = self._history or dict.fromkeys(self._keys, b">")
-        self._read(link, places, max(1, self._size(wanted) // len(places)))
+        self._wanted = wanted
+        self._read(link, places, self._each(len(places)))
+
+    def _each(self, streams: int) -> int:
+        """How many entries of each stream to ask for: what waits here, no other member gets."""
+        return max(1, min(self._size(self._wanted), self._wanted) // streams)
 
     def _read(self, link: Link, places: Mapping[bytes, bytes], each: int) -> None:
         past = bool(self._history)
@@ -164,7 +170,7 @@ class Sharer(Steps):
             self._more = True
             self._entry_bytes = self._entry_bytes or len(answer) / self._asked_each
             keys = dict.fromkeys(self._asked_keys, b">")
-            self._read(link, keys, max(1, self._size(1) // len(keys)))
+            self._read(link, keys, self._each(len(keys)))
 
     # ---- taking answers -----------------------------------------------------
 
@@ -211,7 +217,7 @@ class Sharer(Steps):
             self._ledger.pass_over(columns.key, columns.passed)
         if columns.ids:
             partition = self._keys[columns.key]
-            self._ready.append(redis_parse.block(partition, columns, len(columns.ids)))
+            self._ready.append(self._block(partition, columns, len(columns.ids)))
 
     def _take(self, most: int) -> Sequence[Records]:
         taken = super()._take(most)

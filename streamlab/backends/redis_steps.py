@@ -251,6 +251,10 @@ class Steps:
             self._entry_bytes = redis_parse.weight(found)
         return found
 
+    def _block(self, partition: Partition, columns: Columns, end: int) -> Records:
+        """The first `end` records of the columns."""
+        return redis_parse.block(partition, columns, end, self._settings.per_ms)
+
     def _take(self, most: int) -> Sequence[Records]:
         """What is ready, at most so many records."""
         return redis_parse.take(self._ready, most)

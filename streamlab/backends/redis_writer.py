@@ -88,10 +88,8 @@ class RedisProducer:
         return self._sent(ids, places)
 
     async def aclose(self) -> None:
-        links, self._links = self._links, {}
         self._forget(self)
-        for link in links.values():
-            await link.aclose()
+        await self._hang_up()
 
     # ---- writing ------------------------------------------------------------
 
@@ -118,6 +116,7 @@ class RedisProducer:
                 [chunk.streams[i] for i in refused],
                 [chunk.commands[i] for i in refused],
             )
+            await self._hang_up()
             await SYSTEM.sleep(wait)
             wait *= 2
 
@@ -148,6 +147,11 @@ class RedisProducer:
         if link is None or link.lost is not None:
             link = self._links[node] = await node.dial()
         return link
+
+    async def _hang_up(self) -> None:
+        links, self._links = self._links, {}
+        for link in links.values():
+            await link.aclose()
 
     def _sent(self, ids: Sequence[bytes], places: Sequence[int]) -> Sent:
         texts = b"\n".join(ids).decode().split("\n") if ids else []

@@ -261,9 +261,15 @@ def _text(value: bytes) -> str:
 
 def _coordinates(block: Records) -> tuple[list[int], list[int]]:
     """Broker time and offset (on Redis the id's two halves) of each record."""
-    if block.timestamps_ms is not None:
-        return list(block.timestamps_ms), [int(o) for o in block.offsets]
+    stamps = block.timestamps_ms
+    if stamps is not None and not isinstance(block.offsets[0], bytes):
+        return list(stamps), [int(o) for o in block.offsets]
     halves = [bytes(o).split(b"-") for o in block.offsets]
+    if (
+        stamps is not None
+    ):  # ids that count nanoseconds: intake folds the rest into one number
+        rest = [(int(a) % 1_000_000) << 16 | int(b) for a, b in halves]
+        return list(stamps), rest
     return [int(a) for a, _ in halves], [int(b) for _, b in halves]
 
 

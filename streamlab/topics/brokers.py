@@ -52,7 +52,7 @@ def connection_for(url: StreamUrl, options: Mapping[str, object]) -> Connection:
     if name not in _connections:
         made: Connection = load("backends", url.scheme).connect(url, options)
         _connections[name] = made
-        loop.on_close(made.aclose)
+        loop.on_close(made.aclose, last=True)
     return _connections[name]
 
 

@@ -276,7 +276,7 @@ def _headers(headers: Mapping[str, bytes | str] | Headers) -> Headers:
     pairs: Iterable[tuple[str, bytes | str]] = (
         headers.items() if isinstance(headers, Mapping) else headers
     )
-    return tuple((n, v.encode() if isinstance(v, str) else v) for n, v in pairs)
+    return [(n, v.encode() if isinstance(v, str) else v) for n, v in pairs]
 
 
 def _ms(timestamp: datetime | int) -> int:
