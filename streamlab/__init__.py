@@ -9,7 +9,8 @@
 
 Data flows one way: source → decode → transform → frame → view.
 
-    topic, connect      a topic by URL; a broker, to list its topics
+    topic, connect      a topic by URL; a broker: its topics, its groups, and for async programs
+                        a Consumer of single Messages and a Producer that returns Receipts
     demo                a topic without a broker: generated, seeded, its truth known
     chart               any altair chart whose data are live frames
     collect_all         several frames at one version of their source
@@ -28,8 +29,12 @@ from importlib import import_module
 # to import, altair 2.6 s.
 _HOME = {
     "Broker": "streamlab.topics.brokers",
+    "Consumer": "streamlab.topics.consumer",
     "HandClock": "streamlab.clocks",
     "LiveFrame": "streamlab.live.frame",
+    "Message": "streamlab.topics.message",
+    "Producer": "streamlab.topics.producer",
+    "Receipt": "streamlab.topics.message",
     "Topic": "streamlab.topics.topic",
     "chart": "streamlab.live.frame",
     "check": "streamlab.live.teach",
@@ -45,8 +50,12 @@ _HOME = {
 __version__ = "0.1.0"
 __all__ = [
     "Broker",
+    "Consumer",
     "HandClock",
     "LiveFrame",
+    "Message",
+    "Producer",
+    "Receipt",
     "Topic",
     "chart",
     "check",

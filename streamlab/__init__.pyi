@@ -11,13 +11,21 @@ from streamlab.topics.brokers import connect as connect
 from streamlab.topics.brokers import demo as demo
 from streamlab.topics.brokers import reset as reset
 from streamlab.topics.brokers import topic as topic
+from streamlab.topics.consumer import Consumer as Consumer
+from streamlab.topics.message import Message as Message
+from streamlab.topics.message import Receipt as Receipt
+from streamlab.topics.producer import Producer as Producer
 from streamlab.topics.topic import Topic as Topic
 
 __version__: str
 __all__ = [
     "Broker",
+    "Consumer",
     "HandClock",
     "LiveFrame",
+    "Message",
+    "Producer",
+    "Receipt",
     "Topic",
     "chart",
     "check",

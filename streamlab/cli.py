@@ -1,4 +1,4 @@
-"""The command line: `streamlab demo`."""
+"""The command line: `streamlab demo` and `streamlab doctor`."""
 
 from __future__ import annotations
 
@@ -48,6 +48,20 @@ def demo(
 
         return run(out, speed=speed, console=Console(stderr=True))
     return _lab(speed, port, browser=browser)
+
+
+@app.command
+def doctor(
+    url: Annotated[str | None, Parameter(help="a broker or a topic to try")] = None, /
+) -> int:
+    """Say what is installed here, what each part is for, and how Kafka is read.
+
+    It connects to nothing, unless a URL is given: then it tries that broker, and says how far one
+    gets: address, TLS, login, topics.
+    """
+    from streamlab.doctor import run
+
+    return run(url, Console())
 
 
 def _lab(speed: float, port: int, *, browser: bool) -> int:

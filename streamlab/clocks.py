@@ -31,6 +31,10 @@ class SystemClock:
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000
 
+    def now_ns(self) -> int:
+        """Nanoseconds since 1970-01-01 UTC."""
+        return time.time_ns()
+
     def running(self) -> float:
         return time.monotonic()
 

@@ -29,11 +29,13 @@ from streamlab.records import (
     REASON,
     TIMESTAMP,
     TOPIC,
+    Offset,
     Partition,
     Records,
 )
 
 _INT64_MAX = 2**63 - 1
+NS_PER_MS = 1_000_000
 _HEADER = pl.Struct({"name": pl.String(), "value": pl.Binary()})
 _Ints = npt.NDArray[np.int64]
 _NO_INTS, _NO_PARTS = np.empty(0, np.int64), np.empty(0, np.int32)
@@ -105,6 +107,7 @@ class Intake:
         self._numbers: dict[Partition, int] = {}
         self._meta = meta
         self._ids_are_text = ids_are_text
+        self._in_nanoseconds = False
         self._several_topics = several_topics
         for partition in partitions:
             self.number(partition)
@@ -134,7 +137,15 @@ class Intake:
 
     def offset_text(self, stamp: int, seq: int) -> str:
         """A row's offset for people, from its `__stamp` and `__seq`."""
-        return f"{stamp}-{seq}" if self._ids_are_text else str(seq)
+        return str(self.offset(stamp, seq))
+
+    def offset(self, stamp: int, seq: int) -> Offset:
+        """A row's offset, from its `__stamp` and `__seq`."""
+        if not self._ids_are_text:
+            return seq
+        if self._in_nanoseconds:
+            return f"{stamp * NS_PER_MS + (seq >> 16)}-{seq & 0xFFFF}"
+        return f"{stamp}-{seq}"
 
     def where(self, part: int, stamp: int, seq: int) -> str:
         """A row's place for people, "p3 @ 7843112", from its hidden columns."""
@@ -190,6 +201,9 @@ class Intake:
         for block in blocks:
             if self._ids_are_text:
                 stamps, seqs = split_ids(block.offsets)  # type: ignore[arg-type]  # Redis's
+                if block.timestamps_ms is not None:
+                    self._in_nanoseconds = True
+                    stamps, seqs = _folded(stamps, seqs)
             else:
                 stamps = np.asarray(block.timestamps_ms, dtype=np.int64)
                 seqs = np.asarray(block.offsets, dtype=np.int64)
@@ -331,6 +345,15 @@ def split_ids(ids: Sequence[bytes]) -> tuple[_Ints, _Ints]:
         halves = np.array(flat, dtype=np.uint64)
     whole = np.minimum(halves, np.uint64(_INT64_MAX)).astype(np.int64)
     return whole[::2], whole[1::2]
+
+
+def _folded(stamps: _Ints, seqs: _Ints) -> tuple[_Ints, _Ints]:
+    """Halves of ids that count nanoseconds, as milliseconds and all that is left in one number.
+
+    The second half is below 65,536 in all ids of the one who writes such (SeaStreamer).
+    """
+    ms = stamps // NS_PER_MS
+    return ms, (stamps - ms * NS_PER_MS) << 16 | np.minimum(seqs, 0xFFFF)
 
 
 def _renamed(schema: Mapping[str, pl.DataType]) -> pl.Schema:

@@ -39,7 +39,7 @@ class Records(NamedTuple):
         partition: where the block comes from.
         offsets: one per record, rising. Integers; on Redis the entry ids as ASCII bytes.
         timestamps_ms: the broker's time of each record, ms since 1970 UTC; None on Redis,
-            where it is the first half of the id.
+            where it is the first half of the id (unless that counts nanoseconds).
         values: payloads; None is a tombstone.
         keys: the records' keys, or None if no record of the block has one.
         headers: pairs per record, or None if no record of the block has any.

@@ -62,7 +62,6 @@ async def recorded(path: str) -> list[Message]:
         schema=None,
         time=None,
         meta=(),
-        ids_are_text=False,
     )
     begin = await desk.resolve("earliest", "start")
     end = await desk.resolve("latest", "until")

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NoReturn
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from streamlab import servers
+from streamlab.errors import BrokerError
+from streamlab.servers.kafka_jars import jars
+
+REDIS = "STREAMLAB_TEST_REDIS"
+KAFKA = "STREAMLAB_TEST_KAFKA"
 
 
 def absent(lack: str) -> NoReturn:
@@ -24,9 +31,21 @@ def absent(lack: str) -> NoReturn:
     pytest.skip(lack)
 
 
+@cache
+def fetch_kafka() -> str:
+    """Fetch Kafka's jars unless they are there; why that can't be, or ""."""
+    if lack := servers.lacks("kafka"):
+        return lack
+    try:
+        jars()
+    except BrokerError as error:
+        return str(error)
+    return ""
+
+
 def need(kind: servers.Kind) -> None:
     """Go on only where such a server can start."""
-    if lack := servers.lacks(kind):
+    if lack := fetch_kafka() if kind == "kafka" else servers.lacks(kind):
         absent(lack)
 
 
@@ -55,6 +74,17 @@ def shared(
     need(kind)
     with start() as server:
         yield server
+
+
+async def kafka_send(port: int, topic: str, *values: bytes, **settings: Any) -> None:
+    """Write to partition 0 of a topic, which is made if need be."""
+    producer = AIOKafkaProducer(bootstrap_servers=f"127.0.0.1:{port}", **settings)
+    try:
+        await producer.start()
+        for value in values:
+            await producer.send_and_wait(topic, value, partition=0)
+    finally:
+        await producer.stop()
 
 
 def deny(server: servers.Kafka, user: str, topic: str, operation: str = "READ") -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import secrets
 import sys
 import threading
 from collections.abc import Iterator
@@ -10,10 +12,21 @@ from collections.abc import Iterator
 import pytest
 
 from streamlab import servers
-from tests.brokers import need, shared
+from tests.brokers import KAFKA, REDIS, fetch_kafka, need, shared
 
 _numbers = itertools.count(1)
 _LEFT_S = 5.0
+# On a broker that stays, the topics of earlier runs are still there.
+_RUN = f"-{secrets.token_hex(3)}" if os.environ.get(KAFKA) else ""
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fetch Kafka's jars before the first test that wants them: no test has time for it."""
+    ours = not os.environ.get(KAFKA) and not session.config.option.collectonly
+    if ours and any(
+        "kafka" in getattr(item, "fixturenames", ()) for item in session.items
+    ):
+        fetch_kafka()
 
 
 @pytest.fixture(autouse=True)
@@ -37,19 +50,19 @@ def nothing_is_left_running() -> Iterator[None]:
 @pytest.fixture
 def name() -> str:
     """A topic name that no other test has."""
-    return f"topic-{next(_numbers)}"
+    return f"topic{_RUN}-{next(_numbers)}"
 
 
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[servers.Valkey]:
     """A Valkey that all tests share."""
-    yield from shared("valkey", "STREAMLAB_TEST_REDIS", "redis", servers.valkey)
+    yield from shared("valkey", REDIS, "redis", servers.valkey)
 
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[servers.Kafka]:
     """A real Kafka that all tests share; starts in a few seconds."""
-    yield from shared("kafka", "STREAMLAB_TEST_KAFKA", "kafka", servers.kafka)
+    yield from shared("kafka", KAFKA, "kafka", servers.kafka)
 
 
 @pytest.fixture(scope="session")

@@ -24,12 +24,14 @@ def streamlab(*arguments: str, **environment: str) -> subprocess.CompletedProces
     )
 
 
-@pytest.mark.parametrize("command", ["demo"])
-def test_every_command_has_help_and_appears_in_the_readme(command: str) -> None:
+@pytest.mark.parametrize(("command", "word"), [("demo", "--speed"), ("doctor", "URL")])
+def test_every_command_has_help_and_appears_in_the_readme(
+    command: str, word: str
+) -> None:
     done = streamlab(command, "--help")
 
     assert done.returncode == 0
-    assert "--speed" in done.stdout
+    assert word in done.stdout
     assert f"streamlab {command}" in README.read_text("utf-8")
 
 

@@ -182,7 +182,7 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(
 
     with pytest.raises(BrokerError, match="apt-get install redis-server"):
         servers.redis()
-    with pytest.raises(BrokerError, match="apt-get install openjdk-17"):
+    with pytest.raises(BrokerError, match="apt-get install default-jre"):
         servers.kafka()
     (tmp_path / "java").symlink_to(sys.executable)
     monkeypatch.setenv("STREAMLAB_KAFKA_LIBS", str(tmp_path / "none"))

@@ -10,7 +10,7 @@ from ssl import SSLContext
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
 from aiokafka.helpers import create_ssl_context
@@ -18,19 +18,9 @@ from aiokafka.helpers import create_ssl_context
 from streamlab import servers
 from streamlab.clocks import SYSTEM
 from streamlab.errors import UsageError
-from tests.brokers import deny, need
+from tests.brokers import deny, kafka_send, need
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
-
-
-async def send(port: int, topic: str, *values: bytes, **settings: Any) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=f"127.0.0.1:{port}", **settings)
-    try:
-        await producer.start()
-        for value in values:
-            await producer.send_and_wait(topic, value, partition=0)
-    finally:
-        await producer.stop()
 
 
 @asynccontextmanager
@@ -92,7 +82,7 @@ async def test_every_login_lets_a_user_send_and_read(
 ) -> None:
     settings = {"security_protocol": "SASL_PLAINTEXT", **login(kafka, mechanism)}
 
-    await send(kafka.listeners.sasl, name, b"a", **settings)
+    await kafka_send(kafka.listeners.sasl, name, b"a", **settings)
 
     assert await read(kafka.listeners.sasl, name, 1, **settings) == [b"a"]
 
@@ -101,7 +91,7 @@ async def test_a_wrong_password_is_refused(kafka: servers.Kafka, name: str) -> N
     settings = login(kafka, "PLAIN") | {"sasl_plain_password": "guess"}
 
     with pytest.raises(KafkaConnectionError):
-        await send(
+        await kafka_send(
             kafka.listeners.sasl,
             name,
             security_protocol="SASL_PLAINTEXT",
@@ -117,21 +107,21 @@ async def test_tls_alone_with_a_login_and_with_a_client_certificate(
     )
     both: dict[str, Any] = {"security_protocol": "SASL_SSL", **login(kafka, "PLAIN")}
 
-    await send(
+    await kafka_send(
         kafka.listeners.tls,
         name,
         b"tls",
         security_protocol="SSL",
         ssl_context=trusting(kafka),
     )
-    await send(
+    await kafka_send(
         kafka.listeners.sasl_tls,
         name,
         b"login",
         ssl_context=trusting(kafka),
         **both,
     )
-    await send(
+    await kafka_send(
         kafka.listeners.mutual,
         name,
         b"mutual",
@@ -141,7 +131,7 @@ async def test_tls_alone_with_a_login_and_with_a_client_certificate(
 
     assert await read(kafka.port, name, 3) == [b"tls", b"login", b"mutual"]
     with pytest.raises(KafkaConnectionError):
-        await send(
+        await kafka_send(
             kafka.listeners.mutual,
             name,
             security_protocol="SSL",
@@ -152,7 +142,7 @@ async def test_tls_alone_with_a_login_and_with_a_client_certificate(
 async def test_a_right_can_be_taken_from_one_user(
     kafka: servers.Kafka, name: str
 ) -> None:
-    await send(kafka.port, name, b"a")
+    await kafka_send(kafka.port, name, b"a")
     deny(kafka, "bob", name)
     plain: dict[str, Any] = {"security_protocol": "SASL_PLAINTEXT"}
 
@@ -167,7 +157,7 @@ async def test_a_right_can_be_taken_from_one_user(
 async def test_what_kafka_acknowledged_outlives_a_kill(name: str) -> None:
     need("kafka")
     with servers.kafka() as server:
-        await send(server.port, name, b"a", b"b", acks="all")
+        await kafka_send(server.port, name, b"a", b"b", acks="all")
         folder = server.dir
 
         server.kill()
@@ -188,7 +178,7 @@ def test_a_password_that_kafka_can_not_hold_is_refused_and_not_shown() -> None:
 async def test_the_light_kafka_takes_sends_reads_groups_and_commits(
     kafka_light: servers.KafkaLight, name: str
 ) -> None:
-    await send(kafka_light.port, name, b"a", b"b", b"c")
+    await kafka_send(kafka_light.port, name, b"a", b"b", b"c")
     first = TopicPartition(name, 0)
 
     async with consumer(kafka_light.port, name, group_id="g") as client:
@@ -203,7 +193,7 @@ async def test_the_light_kafka_knows_no_offset_for_a_time(
     kafka_light: servers.KafkaLight, name: str
 ) -> None:
     """Its docstring says so; once this fails, the docstring may change."""
-    await send(kafka_light.port, name, b"a")
+    await kafka_send(kafka_light.port, name, b"a")
     first = TopicPartition(name, 0)
 
     async with consumer(kafka_light.port) as client:

@@ -81,8 +81,11 @@ class KafkaProducer:
         if not rows.values:
             return Sent((), (), ())
         async with self._pen.borrow(len(rows.values)) as client:
-            # Metadata is as good as fresh: aiokafka keeps it for the topics it writes to.
             known = client.client.cluster.partitions_for_topic(self._topic)
+            if len(known or ()) < self._partitions:
+                # The client keeps what it learnt for minutes; there may be more by now.
+                await client.client.force_metadata_update()
+                known = client.client.cluster.partitions_for_topic(self._topic)
             self._partitions = max(self._partitions, len(known or ()))
             numbers = self._partitioner.choose(rows, self._partitions)
             sending = _Sending(rows, numbers)

@@ -16,17 +16,29 @@ plain stream is found, without MEMORY its size is unknown.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from streamlab import positions
 from streamlab.backends import redis_ids, redis_parse
-from streamlab.backends.base import Options, PartitionInfo
+from streamlab.backends.base import (
+    GroupInfo,
+    Options,
+    PartitionInfo,
+    Revoked,
+    Transactions,
+)
 from streamlab.backends.redis_catalogue import Catalogue, Walk
+from streamlab.backends.redis_commits import Commits
 from streamlab.backends.redis_cursor import Cursor, Facts
+from streamlab.backends.redis_group import RedisGroupConsumer
 from streamlab.backends.redis_ids import Id
+from streamlab.backends.redis_lines import Lines, question
+from streamlab.backends.redis_merged import MergedConsumer
 from streamlab.backends.redis_options import Settings, settings
 from streamlab.backends.redis_reader import RedisConsumer
-from streamlab.backends.redis_wire import Dialer
+from streamlab.backends.redis_route import OneServer, Route
+from streamlab.backends.redis_wire import Dialer, Link
 from streamlab.backends.redis_writer import RedisProducer
 from streamlab.errors import (
     BrokerError,
@@ -37,6 +49,7 @@ from streamlab.errors import (
 from streamlab.records import (
     AtOffsets,
     AtTime,
+    Committed,
     Earliest,
     Latest,
     Newest,
@@ -48,13 +61,15 @@ from streamlab.records import (
 from streamlab.uri import StreamUrl
 
 _REMEMBERED = 4_096
+_MAKES = "streamlab:makes"  # a group only for its making a stream without entries
 
 
 def connect(url: StreamUrl, options: Options) -> RedisConnection:
     """A connection to the server of `url`; nothing is sent yet.
 
     Args:
-        url: redis:// or rediss://, with one host.
+        url: redis:// with one host, redis+cluster:// with some of the nodes, or
+            redis+sentinel:// with the Sentinels; rediss… with TLS.
         options: redis-py's names, `field` and `key_field`; the list is in redis_options.
 
     Raises:
@@ -69,10 +84,14 @@ class RedisConnection:
     def __init__(self, chosen: Settings) -> None:
         """Remember how to get there."""
         self._settings = chosen
-        self._dialer = Dialer(chosen)
-        self._catalogue = Catalogue(self._dialer)
+        self._route = route_of(chosen)
+        self._lines = Lines(self._route)
+        self._catalogue = Catalogue(self._lines)
+        self._commits = Commits(self._catalogue)
         self._known: dict[tuple[Partition, Offset], Facts] = {}
-        self._open: set[RedisConsumer | RedisProducer] = set()
+        self._open: set[
+            RedisConsumer | MergedConsumer | RedisGroupConsumer | RedisProducer
+        ] = set()
 
     @property
     def place(self) -> str:
@@ -82,13 +101,20 @@ class RedisConnection:
     def live_source(self) -> str:
         return "redis"
 
+    @property
+    def ids_are_text(self) -> bool:
+        return True
+
     async def topics(self) -> list[str]:
         return await self._catalogue.topics()
+
+    async def partitions(self, topic: str) -> frozenset[Partition]:
+        return await self._catalogue.partitions(topic)
 
     async def info(self, topic: str) -> list[PartitionInfo]:
         known = await self._catalogue.look(topic)
         sizes = await self._catalogue.sizes([*known])
-        lines = []
+        lines, per_ms = [], self._settings.per_ms
         for (partition, there), size in zip(known.items(), sizes, strict=True):
             end = redis_ids.text(redis_ids.after(there.last))
             lines.append(
@@ -98,8 +124,8 @@ class RedisConnection:
                     end,
                     there.length,
                     size,
-                    there.newest[0] if there.newest else None,
-                    there.first[0] if there.first else None,
+                    there.newest[0] // per_ms if there.newest else None,
+                    there.first[0] // per_ms if there.first else None,
                 )
             )
         return lines
@@ -130,28 +156,85 @@ class RedisConnection:
 
     async def consumer(
         self, start: Resolved, stop: Resolved | None = None, *, on_lost: str = "skip"
-    ) -> RedisConsumer:
+    ) -> RedisConsumer | MergedConsumer:
         if on_lost not in ("skip", "error"):
             raise UsageError(f'on_lost={on_lost!r}: there are "skip" and "error".')
-        catalogue = self._catalogue
-        for topic in {partition.topic for partition in start}:
-            if any(p not in catalogue.streams for p in start if p.topic == topic):
-                await catalogue.look(topic)
-            await catalogue.shape(topic)
-        cursors = [self._cursor(p, offset, stop) for p, offset in start.items()]
-        link = await self._dialer.dial()
-        reader = RedisConsumer(
-            self._dialer,
-            link,
-            cursors,
-            catalogue.shapes,
-            strict=on_lost == "error",
-            forget=self._open.discard,
-        )
+        cursors = await self._cursors(start, stop)
+        strict = on_lost == "error"
+        if self._settings.kind == "cluster":
+            merged = MergedConsumer(
+                self._route,
+                cursors,
+                make=partial(self._reader, link=None, strict=strict),
+                place=self._cursors,
+                forget=self._open.discard,
+            )
+            self._open.add(merged)
+            return merged
+        link = await self._route.reader("").dial()
+        reader = self._reader(cursors, link=link, strict=strict)
         self._open.add(reader)
         return reader
 
-    async def producer(self, topic: str) -> RedisProducer:
+    def _reader(
+        self, cursors: Sequence[Cursor], *, link: Link | None, strict: bool
+    ) -> RedisConsumer:
+        """A reader of streams that can stand in one command."""
+        return RedisConsumer(
+            self._route.reader(cursors[0].key.decode() if cursors else ""),
+            link,
+            cursors,
+            self._catalogue.shapes,
+            strict=strict,
+            place=self._cursors,
+            forget=self._open.discard,
+        )
+
+    async def groups(self) -> list[GroupInfo]:
+        return await self._commits.groups()
+
+    async def committed(self, group: str, topic: str) -> Mapping[Partition, Committed]:
+        return await self._commits.committed(group, topic)
+
+    async def commit(self, group: str, done: Mapping[Partition, Committed]) -> None:
+        await self._commits.commit(group, done)
+
+    async def group_consumer(
+        self,
+        topics: Sequence[str],
+        *,
+        group: str,
+        start: Position,
+        revoked: Revoked,  # noqa: ARG002 (nothing is ever taken away: members share all)
+        name: str | None = None,
+    ) -> RedisGroupConsumer:
+        async def begin(topic: str) -> Resolved:
+            try:
+                found = await self.resolve(topic, start)
+                await self._catalogue.shape(topic)
+            except TopicNotFoundError:
+                return {}
+            return found
+
+        member = RedisGroupConsumer(
+            self._route,
+            self._catalogue,
+            group=group,
+            name=name,
+            begin=begin,
+            forget=self._open.discard,
+        )
+        self._open.add(member)
+        try:
+            await member.subscribe(topics)
+        except BaseException:
+            await member.abandon()
+            raise
+        return member
+
+    async def producer(
+        self, topic: str, *, partitions: int | None = None
+    ) -> RedisProducer:
         try:
             known = await self._catalogue.look(topic)
             shape = await self._catalogue.shape(topic)
@@ -165,20 +248,75 @@ class RedisConnection:
                 f"the entries of {topic!r} on {self.place} have no payload field to write to. "
                 'Name one: options={"field": "msg"}.'
             )
+        streams = {p.number: self._catalogue.streams[p] for p in known}
         writer = RedisProducer(
-            self._dialer.dial,
-            self._settings,
+            self._route,
             topic,
-            streams={p.number: self._catalogue.streams[p] for p in known},
+            streams=await self._sharded(topic, streams, partitions),
             field=payload.decode(),
             forget=self._open.discard,
         )
         self._open.add(writer)
         return writer
 
+    async def transactions(self, name: str) -> Transactions:
+        raise UsageError(
+            f"transactional_id={name!r}: Redis has no transactions over reading and writing. "
+            f"On {self.place} records come at least once: write without the id, and let "
+            "readers drop what comes twice (unique)."
+        )
+
+    async def trim(
+        self, topic: str, *, keep: int | None = None, before: Resolved | None = None
+    ) -> int:
+        """Takes away exactly what was said, though Redis trims whole nodes faster (`~`)."""
+        if keep is None and before is None:
+            raise UsageError("trim: say keep= or before=.")
+        if keep is not None and keep < 0:
+            raise UsageError(f"trim: keep={keep}: write a number from 0 up.")
+        parts = await self._catalogue.look(topic)
+        questions = []
+        for partition in parts:
+            name = self._catalogue.streams[partition]
+            if keep is not None:
+                questions.append(question(name, "XTRIM", name, "MAXLEN", "=", keep))
+            if before is not None and partition in before:
+                first = redis_ids.text(redis_ids.given(before[partition]))
+                questions.append(question(name, "XTRIM", name, "MINID", "=", first))
+        replies = await self._lines.ask_all(questions)
+        return sum(self._lines.good(reply, topic) for reply in replies)
+
     async def aclose(self) -> None:
         await asyncio.gather(*(used.aclose() for used in list(self._open)))
-        await self._catalogue.aclose()
+        await self._lines.aclose()
+        await self._route.aclose()
+
+    # ---- streams ------------------------------------------------------------
+
+    async def _sharded(
+        self, topic: str, streams: dict[int, str], partitions: int | None
+    ) -> dict[int, str]:
+        """The streams to write to; makes those of a new topic, so that readers find them."""
+        if partitions is None or (partitions == 1 and not streams):
+            return streams
+        if partitions < 1:
+            raise UsageError(f"partitions={partitions}: write a number from 1 up.")
+        if streams and len(streams) < partitions:
+            raise UsageError(
+                f"partitions={partitions}: {topic!r} on {self.place} has {len(streams)} "
+                "already. Take another name, or leave partitions out."
+            )
+        if streams:
+            return streams
+        made = {n: f"{topic}:{n}" for n in range(partitions)}
+        questions = []
+        for name in made.values():
+            words = ("XGROUP", "CREATE", name, _MAKES, "$", "MKSTREAM")
+            questions.append(question(name, *words))
+            questions.append(question(name, "XGROUP", "DESTROY", name, _MAKES))
+        # Without the right to do so they come with their first entry.
+        await self._lines.ask_all(questions)
+        return made
 
     # ---- positions ----------------------------------------------------------
 
@@ -187,10 +325,10 @@ class RedisConnection:
     ) -> dict[Partition, Offset]:
         found: dict[Partition, Offset] = {}
         for partition in partitions:
-            entries = await self._catalogue.ask(
-                *("XRANGE", self._catalogue.streams[partition], f"{max(0, ms)}-0", "+"),
-                *("COUNT", 1),
-                what=partition.topic,
+            name = self._catalogue.streams[partition]
+            first = f"{max(0, ms) * self._settings.per_ms}-0"
+            entries = await self._lines.ask(
+                *(name, "XRANGE", name, first, "+", "COUNT", 1), what=partition.topic
             )
             if entries:
                 found[partition] = entries[0][0].decode()
@@ -218,6 +356,17 @@ class RedisConnection:
         while len(self._known) > _REMEMBERED:
             del self._known[next(iter(self._known))]
 
+    async def _cursors(
+        self, start: Resolved, stop: Resolved | None = None
+    ) -> list[Cursor]:
+        """Where reading begins, all topics looked at."""
+        catalogue = self._catalogue
+        for topic in {partition.topic for partition in start}:
+            if any(p not in catalogue.streams for p in start if p.topic == topic):
+                await catalogue.look(topic)
+            await catalogue.shape(topic)
+        return [self._cursor(p, offset, stop) for p, offset in start.items()]
+
     def _cursor(
         self, partition: Partition, offset: Offset, stop: Resolved | None
     ) -> Cursor:
@@ -236,3 +385,17 @@ class RedisConnection:
         )
         cursor.begin(self._known.get((partition, offset)))
         return cursor
+
+
+def route_of(chosen: Settings) -> Route:
+    """The way to the server or servers of these settings."""
+    # redis-py's clients are large, and one server does without them.
+    if chosen.kind == "cluster":
+        from streamlab.backends.redis_cluster import Cluster
+
+        return Cluster(chosen)
+    if chosen.kind == "sentinel":
+        from streamlab.backends.redis_sentinel import WatchedServer
+
+        return WatchedServer(chosen)
+    return OneServer(Dialer(chosen))

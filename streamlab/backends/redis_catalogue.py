@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -10,16 +10,21 @@ from typing import Any
 import hiredis
 
 from streamlab import positions
-from streamlab.backends import redis_errors, redis_ids, redis_parse
+from streamlab.backends import redis_ids, redis_parse
 from streamlab.backends.redis_cursor import Facts, facts
+from streamlab.backends.redis_lines import Lines, question
 from streamlab.backends.redis_parse import Shape
-from streamlab.backends.redis_wire import Dialer, Link, Word, command
+from streamlab.clocks import SYSTEM
 from streamlab.errors import PermissionDeniedError, TopicNotFoundError
 from streamlab.records import Offset, Partition
 
 _SHARD = re.compile(r"(.+):(0|[1-9]\d{0,9})", re.DOTALL)
 _HIGHEST_SHARD = 2**31 - 1
 _SCAN_COUNT = 2_000
+_SCAN_S = (
+    60.0  # looking through all names of a large server is not for every few seconds
+)
+_NEXT = 4  # so many numbers after the highest are asked for in between
 _SAMPLE = 10  # entries from each end, of the first partitions
 _SAMPLED_PARTITIONS = 4
 _PAGE_BYTES = 1 << 21
@@ -33,43 +38,21 @@ class Catalogue:
         streams: partition → name of its stream, of all topics looked at.
     """
 
-    def __init__(self, dialer: Dialer) -> None:
+    def __init__(self, lines: Lines) -> None:
         """Connects at the first question."""
         self.shapes: dict[str, Shape] = {}
         self.streams: dict[Partition, str] = {}
-        self._dialer = dialer
-        self._settings = dialer.settings
-        self._link: Link | None = None
-        self._dialing = asyncio.Lock()
-
-    async def aclose(self) -> None:
-        """Give the connection back."""
-        link, self._link = self._link, None
-        if link is not None:
-            await link.aclose()
-
-    async def ask(self, *words: Word, what: str = "") -> Any:
-        """One command that only reads; its answer.
-
-        Args:
-            words: the command.
-            what: the topic in question, for the message.
-        """
-        (reply,) = await self.ask_all(command(*words), 1)
-        return self._good(reply, what)
-
-    async def ask_all(self, commands: bytes, count: int) -> list[Any]:
-        """Several at once; refusals stand among the answers as ReplyError."""
-        link = await self._connected()
-        try:
-            return await link.pipeline(commands, count)
-        except ConnectionError:
-            # It may have gone stale since the last question: once more on a fresh one.
-            return await (await self._connected()).pipeline(commands, count)
+        self.lines = lines
+        self._settings = lines.settings
+        self._scanned: dict[str, float] = {}
 
     async def topics(self) -> list[str]:
         """Names of the topics, numbered streams counted as one."""
-        return sorted({_base(name) for name in await self._scan("*")})
+        return sorted({topic_of(name) for name in await self.all_streams()})
+
+    async def all_streams(self) -> list[str]:
+        """Names of all streams, sorted."""
+        return await self._scan("*")
 
     async def look(self, topic: str) -> dict[Partition, Facts]:
         """What the server says of each of the topic's streams.
@@ -77,23 +60,14 @@ class Catalogue:
         Raises:
             TopicNotFoundError: it has none.
         """
-        numbered: dict[int, str] = {}
-        try:
-            for name in await self._scan(f"{_escaped(topic)}:*"):
-                shard = _SHARD.fullmatch(name)
-                if shard and shard[1] == topic and int(shard[2]) <= _HIGHEST_SHARD:
-                    numbered[int(shard[2])] = name
-        except PermissionDeniedError:
-            numbered = {}
-        numbered.setdefault(0, topic)
+        numbered = await self._numbered(topic)
         streams = {Partition(topic, n): name for n, name in sorted(numbered.items())}
-        replies = await self.ask_all(
-            b"".join(command("XINFO", "STREAM", name) for name in streams.values()),
-            len(streams),
+        replies = await self.lines.ask_all(
+            [question(name, "XINFO", "STREAM", name) for name in streams.values()]
         )
         known: dict[Partition, Facts] = {}
         for (partition, name), reply in zip(streams.items(), replies, strict=True):
-            there = None if _is_missing(reply) else facts(self._good(reply, topic))
+            there = None if is_missing(reply) else facts(self._good(reply, topic))
             if there is not None:
                 known[partition] = there
                 self.streams[partition] = name
@@ -103,11 +77,37 @@ class Catalogue:
             )
         return known
 
+    async def partitions(self, topic: str) -> frozenset[Partition]:
+        """The topic's partitions there are now; all names are looked through once a minute."""
+        since = SYSTEM.running() - self._scanned.get(topic, -math.inf)
+        numbered = {p.number: n for p, n in self.streams.items() if p.topic == topic}
+        if since >= _SCAN_S:
+            numbered |= await self._numbered(topic)
+        last = max(numbered, default=-1)
+        for number in (0, *range(last + 1, last + 1 + _NEXT)):
+            numbered[number] = f"{topic}:{number}"
+        names = {*numbered.values(), topic}
+        replies = await self.lines.ask_all(
+            [question(name, "XINFO", "GROUPS", name) for name in names]
+        )
+        there = {n for n, r in zip(names, replies, strict=True) if isinstance(r, list)}
+        found = {Partition(topic, n): s for n, s in numbered.items() if s in there}
+        if topic in there:
+            found.setdefault(Partition(topic, 0), topic)
+        self.streams |= found
+        return frozenset(found)
+
+    def name_for(self, partition: Partition) -> str:
+        """What the stream of a partition that isn't there would be called."""
+        topic, number = partition
+        several = any(p.topic == topic and p.number != number for p in self.streams)
+        return f"{topic}:{number}" if number or several else topic
+
     async def sizes(self, partitions: Sequence[Partition]) -> list[int | None]:
         """Bytes per partition; None where the user may not ask."""
-        replies = await self.ask_all(
-            b"".join(command("MEMORY", "USAGE", self.streams[p]) for p in partitions),
-            len(partitions),
+        names = [self.streams[partition] for partition in partitions]
+        replies = await self.lines.ask_all(
+            [question(name, "MEMORY", "USAGE", name) for name in names]
         )
         return [reply if isinstance(reply, int) else None for reply in replies]
 
@@ -121,8 +121,8 @@ class Catalogue:
             sample: list[Any] = []
             for name in names[:_SAMPLED_PARTITIONS]:
                 sample += await self.back(name, "+", _SAMPLE, topic)
-                sample += await self.ask(
-                    "XRANGE", name, "-", "+", "COUNT", _SAMPLE, what=topic
+                sample += await self.lines.ask(
+                    name, "XRANGE", name, "-", "+", "COUNT", _SAMPLE, what=topic
                 )
             if sample:
                 fields = [held for _, held in sample]
@@ -131,37 +131,45 @@ class Catalogue:
 
     async def back(self, name: str, end: str, count: int, topic: str) -> Any:
         """Up to `count` entries of a stream back from `end`, newest first."""
-        return await self.ask("XREVRANGE", name, end, "-", "COUNT", count, what=topic)
+        words = ("XREVRANGE", name, end, "-", "COUNT", count)
+        return await self.lines.ask(name, *words, what=topic)
 
     def is_message(self, topic: str, fields: Sequence[bytes]) -> bool:
         """Whether an entry with these fields is delivered."""
         shape = self.shapes.get(topic)
         return shape is None or shape.payload is None or shape.payload in fields[::2]
 
-    async def _connected(self) -> Link:
-        async with self._dialing:
-            if self._link is None or self._link.lost is not None:
-                self._link = await self._dialer.dial()
-            return self._link
-
     def _good(self, reply: Any, topic: str) -> Any:
-        if isinstance(reply, hiredis.ReplyError):
-            raise redis_errors.refusal(self._settings, str(reply), topic)
-        return reply
+        return self.lines.good(reply, topic)
+
+    async def _numbered(self, topic: str) -> dict[int, str]:
+        """Its streams by their numbers, the plain one among them; some may not be streams."""
+        numbered: dict[int, str] = {}
+        try:
+            for name in await self._scan(f"{_escaped(topic)}:*"):
+                shard = _SHARD.fullmatch(name)
+                if shard and shard[1] == topic and int(shard[2]) <= _HIGHEST_SHARD:
+                    numbered[int(shard[2])] = name
+        except PermissionDeniedError:
+            numbered = {}
+        numbered.setdefault(0, topic)
+        self._scanned[topic] = SYSTEM.running()
+        return numbered
 
     async def _scan(self, pattern: str) -> list[str]:
         """Names of the streams that match a shell pattern."""
         names: set[bytes] = set()
-        cursor: bytes | str = "0"
-        while True:
-            cursor, page = await self.ask(
-                *("SCAN", cursor, "MATCH", pattern),
-                *("COUNT", _SCAN_COUNT, "TYPE", "stream"),
-            )
-            names.update(page)
-            if cursor == b"0":
-                # A name that is not UTF-8 can't be typed, so it can't be a topic.
-                return sorted(filter(None, map(_name, names)))
+        for node in await self.lines.nodes():
+            cursor = b"0"
+            while cursor:
+                cursor, page = await self.lines.ask_node(
+                    *(node, "SCAN", cursor, "MATCH", pattern),
+                    *("COUNT", _SCAN_COUNT, "TYPE", "stream"),
+                )
+                names.update(page)
+                cursor = b"" if cursor == b"0" else cursor
+        # A name that is not UTF-8 can't be typed, so it can't be a topic.
+        return sorted(filter(None, map(_name, names)))
 
     async def _names(self) -> list[str]:
         try:
@@ -176,6 +184,7 @@ class Walk:
     def __init__(self, catalogue: Catalogue) -> None:
         """Begin with small pages: entries may be large."""
         self._catalogue = catalogue
+        self._per_ms = catalogue.lines.settings.per_ms
         self._most = 100
 
     async def back(
@@ -198,15 +207,19 @@ class Walk:
             end = redis_ids.pair(entries[-1][0])
             found = [e for e, fields in entries if catalogue.is_message(topic, fields)]
             if found:
-                return [(entry.decode(), redis_ids.pair(entry)[0]) for entry in found]
+                return [
+                    (entry.decode(), redis_ids.pair(entry)[0] // self._per_ms)
+                    for entry in found
+                ]
         return []
 
 
-def _is_missing(reply: Any) -> bool:
+def is_missing(reply: Any) -> bool:
+    """Whether an answer says that there is no such stream."""
     return isinstance(reply, hiredis.ReplyError) and "no such key" in str(reply)
 
 
-def _base(name: str) -> str:
+def topic_of(name: str) -> str:
     """The topic a stream belongs to."""
     shard = _SHARD.fullmatch(name)
     return shard[1] if shard and int(shard[2]) <= _HIGHEST_SHARD else name

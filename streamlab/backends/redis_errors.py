@@ -6,6 +6,8 @@ import re
 import ssl
 from collections.abc import Sequence
 
+import hiredis
+
 from streamlab.backends.redis_options import Settings
 from streamlab.errors import (
     AuthError,
@@ -16,8 +18,22 @@ from streamlab.errors import (
 )
 
 # What passes by itself: a server that reads its files, or a replica without its primary.
-_PASSING = ("LOADING", "MASTERDOWN", "TRYAGAIN", "BUSY ", "ERR max number of clients")
+_PASSING = (
+    *("LOADING", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN", "BUSY "),
+    "ERR max number of clients",
+)
+# What is answered by a server that has handed its streams to another one.
+_MOVED = ("MOVED", "ASK", "READONLY", "UNBLOCKED", "CLUSTERDOWN", "TRYAGAIN")
 _COMMAND = re.compile(r"run the '([^']+)' command")
+
+
+def is_moved(reply: object) -> bool:
+    """Whether an answer says that another server has the stream now."""
+    return isinstance(reply, hiredis.ReplyError) and _code(str(reply)) in _MOVED
+
+
+def _code(reply: str) -> str:
+    return reply.partition(" ")[0]
 
 
 def refusal(settings: Settings, reply: str, what: str = "") -> BrokerError:
@@ -33,7 +49,9 @@ def refusal(settings: Settings, reply: str, what: str = "") -> BrokerError:
     """
     place = settings.place
     topic = f"{what!r} on {place}" if what else place
-    code = reply.partition(" ")[0]
+    code = _code(reply)
+    if settings.kind and code in _MOVED:
+        return ConnectError(f"{place} is changing its servers: {reply}")
     if reply.startswith(_PASSING):
         return ConnectError(f"{place} is not ready: {reply}")
     if code in ("WRONGPASS", "NOAUTH") or "AUTH <password>" in reply:
@@ -45,10 +63,16 @@ def refusal(settings: Settings, reply: str, what: str = "") -> BrokerError:
             "is not a stream: the key holds something else (a string, list, set or hash). "
             "Only streams can be read as topics."
         )
-    elif code in ("MOVED", "ASK", "CROSSSLOT", "CLUSTERDOWN"):
+    elif code in ("MOVED", "ASK", "CROSSSLOT"):
+        cluster = place.replace("://", "+cluster://", 1)
         said = (
             f"is on a Redis Cluster, and this node sends us elsewhere ({reply}). "
-            "Open the node that holds the key."
+            f"Open the cluster: {cluster}."
+        )
+    elif code == "READONLY":
+        said = (
+            "can't be written: this server is a replica. Open the primary, or let the "
+            "Sentinels find it: redis+sentinel://host:26379/stream?service_name=mymaster."
         )
     else:
         said = f"refused: {reply}"
@@ -87,7 +111,7 @@ def no_handshake(settings: Settings) -> TlsError:
 
 def speaks_tls(settings: Settings) -> TlsError:
     """The error for TLS bytes in answer to plain ones."""
-    secure = settings.place.replace("redis://", "rediss://", 1)
+    secure = _secure(settings.place)
     return TlsError(f"the broker speaks TLS, this URL doesn't: {secure}")
 
 
@@ -106,7 +130,7 @@ def hung_up(
     """The error for a connection that the other side closed."""
     if spoke:
         return ConnectError(f"{settings.place} closed the connection: {_reason(error)}")
-    secure = settings.place.replace("redis://", "rediss://", 1)
+    secure = _secure(settings.place)
     hint = "" if settings.tls else f" If it speaks TLS: {secure}"
     return ConnectError(f"{settings.place} closed the connection without a word.{hint}")
 
@@ -129,8 +153,12 @@ def _missing_right(settings: Settings, reply: str, topic: str) -> str:
     return f"{who} may not use {topic} (missing right: its key pattern, as in ~name)"
 
 
+def _secure(place: str) -> str:
+    return place.replace("redis", "rediss", 1)
+
+
 def _no_tls(settings: Settings, why: str) -> str:
-    plain = settings.place.replace("rediss://", "redis://", 1)
+    plain = settings.place.replace("rediss", "redis", 1)
     return f"this URL says TLS and {settings.place} doesn't speak it ({why}): {plain}"
 
 

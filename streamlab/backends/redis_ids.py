@@ -14,6 +14,7 @@ from streamlab.records import Offset
 Id = tuple[int, int]
 NONE: Id = (0, 0)  # before every entry: Redis gives out nothing below 0-1
 _TOP = 2**64 - 1
+LAST: Id = (_TOP, _TOP)
 _TEXT = re.compile(r"(\d{1,20})(?:-(\d{1,20}))?")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -48,6 +49,7 @@ class Columns(NamedTuple):
         last: the last entry's id.
         ids, values: of the entries that have the payload field.
         keys, headers: None if no entry has any.
+        passed: ids of the entries that have none.
     """
 
     key: bytes
@@ -57,6 +59,7 @@ class Columns(NamedTuple):
     values: Sequence[bytes]
     keys: Sequence[bytes | None] | None = None
     headers: Sequence[Headers] | None = None
+    passed: Sequence[bytes] = ()
 
 
 def choose(entries: Sequence[Sequence[bytes]], key: bytes) -> Shape:
@@ -124,7 +127,12 @@ def arrange(
         held = [(entry, fields) for entry, fields in entries if fields]
         whole = shape.payload is None
         columns = _objects(held, shape) if whole else _fields(held, shape)
-        found.append(Columns(key, len(entries), entries[-1][0], *columns))
+        passed: Sequence[bytes] = ()
+        if len(columns[0]) < len(entries):
+            ids = {*columns[0]}
+            passed = [entry for entry, _ in entries if entry not in ids]
+        made = Columns(key, len(entries), entries[-1][0], *columns)
+        found.append(made._replace(passed=passed))
     return found
 
 
@@ -147,23 +155,41 @@ def prefix(key: bytes) -> bytes:
     return b"*1\r\n*2\r\n$%d\r\n%b\r\n*" % (len(key), key)
 
 
-def block(partition: Partition, columns: Columns, end: int) -> Records:
-    """The first `end` records of the columns."""
+def block(partition: Partition, columns: Columns, end: int, per_ms: int = 1) -> Records:
+    """The first `end` records of the columns; `per_ms`: what ids count in a millisecond."""
     whole = Records(
         partition, columns.ids, None, columns.values, columns.keys, columns.headers
     )
+    if per_ms > 1:
+        stamps = [int(entry.partition(b"-")[0]) // per_ms for entry in columns.ids]
+        whole = whole._replace(timestamps_ms=stamps)
     return whole if end == len(columns.ids) else part(whole, 0, end)
 
 
 def part(whole: Records, start: int, end: int) -> Records:
     """The records from `start` to before `end`."""
-    keys, headers = whole.keys, whole.headers
+    keys, headers, stamps = whole.keys, whole.headers, whole.timestamps_ms
     return whole._replace(
         offsets=whole.offsets[start:end],
+        timestamps_ms=None if stamps is None else stamps[start:end],
         values=whole.values[start:end],
         keys=None if keys is None else keys[start:end],
         headers=None if headers is None else headers[start:end],
     )
+
+
+def take(ready: deque[Records], most: int) -> list[Records]:
+    """Blocks from the left, at most so many records; a block is cut if need be."""
+    taken: list[Records] = []
+    while ready and most > 0:
+        block = ready.popleft()
+        size = len(block.values)
+        if size > most:
+            ready.appendleft(part(block, most, size))
+            block = part(block, 0, most)
+        taken.append(block)
+        most -= size
+    return taken
 
 
 def weight(found: Sequence[Columns]) -> float:

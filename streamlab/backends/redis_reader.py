@@ -1,105 +1,79 @@
-"""The reader of Redis streams: plain XREAD, no group, nothing written.
-
-It does nothing on its own: each step is taken inside `receive`. At most one XREAD is on its way,
-and one answer waits at most, so a reader that isn't asked holds one answer and no more.
-"""
+"""The reader of Redis streams: plain XREAD, no group, nothing written."""
 
 from __future__ import annotations
 
-import asyncio
 from bisect import bisect_left
-from collections import deque
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from typing import Any, Literal
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
+from typing import Any
 
 import hiredis
 
 from streamlab.backends import redis_errors, redis_ids, redis_parse
-from streamlab.backends.redis_backoff import BackOff
 from streamlab.backends.redis_cursor import Cursor, Facts, facts
 from streamlab.backends.redis_parse import Columns, Shape
+from streamlab.backends.redis_steps import BLOCK_MS, Steps
 from streamlab.backends.redis_wire import Dialer, Link, command
 from streamlab.clocks import SYSTEM
-from streamlab.errors import BrokerError, ConnectError, PositionLost
-from streamlab.records import Partition, PartitionState, Records
+from streamlab.errors import PositionLost
+from streamlab.records import Partition, PartitionState, Resolved
 
-# redis-py 8 gives up a silent socket after 5 s: block for less, and so does the rest of the world.
-_BLOCK_MS = 2_000
-_OVERDUE_S = _BLOCK_MS / 1000 + 5
-_AT_ONCE_S = 0.001
 _LOOK_S = 1.0  # how often a reader asks whether something was lost
-_FIRST, _MOST, _MOST_MIXED = 100, 10_000, 1_000
-_ANSWER_BYTES = 1 << 20
+# Cursors for partitions to be read from some offsets on.
+Place = Callable[[Resolved], Awaitable[Sequence[Cursor]]]
 
 
-class RedisConsumer:
+class RedisConsumer(Steps):
     """Reads some streams over one connection; owned by one task."""
 
     def __init__(
         self,
         dialer: Dialer,
-        link: Link,
+        link: Link | None,
         cursors: Sequence[Cursor],
         shapes: MutableMapping[str, Shape],
         *,
         strict: bool,
+        place: Place,
         forget: Callable[[RedisConsumer], None],
     ) -> None:
-        """Begin to read; all is lazy but the connection, which is open.
+        """Begin to read.
 
         Args:
             dialer: makes connections again.
-            link: the first one.
+            link: the first one, if it is made already.
             cursors: one per partition.
             shapes: per topic, how its entries are read; what is found out is added.
             strict: raise when something is lost.
+            place: makes cursors for further partitions.
             forget: called once this reader is closed.
         """
-        self._dialer = dialer
-        self._settings = dialer.settings
-        self._link: Link | None = link
-        self._dialing: asyncio.Task[Link] | None = None
+        super().__init__(dialer, link, shapes)
         self._cursors = {cursor.key: cursor for cursor in cursors}
-        self._shapes = shapes
         self._strict = strict
+        self._place = place
         self._forget = forget
-        self._ready: deque[Records] = deque()
-        self._asked: Literal["", "look", "read"] = ""
-        self._asked_keys: tuple[bytes, ...] = ()
-        self._asked_each = 0
-        self._asked_at = self._called_at = self._left_at = 0.0
         self._looked_at: float | None = None
-        self._discard = False
-        self._failure: BrokerError | None = None
-        self._entry_bytes = 0.0
-        self._count = 0
-        self._mixed = False
-        self._back_off = BackOff(self._settings.address)
+        self._discard = self._blocking = self._emptied = False
         self._lost = 0
-        self._skipped = 0
-        self._closed = False
 
     # ---- what a backend must do ---------------------------------------------
 
-    async def receive(self, max_records: int, max_wait: float) -> Sequence[Records]:
-        now = SYSTEM.running()
-        if now - self._left_at > 1.0:
-            self._called_at = now
-        if self._failure is not None:
-            raise self._failure
-        # An answer that came while nobody waited is old: more has been written since.
-        idle = self._link is not None and self._asked and not self._link.asking
-        old = idle and not self._ready
-        try:
-            while not self._ready and not self.ended:
-                if not await self._advance(max_records, now + max_wait):
-                    return ()
-            held = sum(len(block.values) for block in self._ready)
-            if old and self._link is not None and held < max_records:
-                await self._gather(self._link, max_records)
-        finally:
-            self._left_at = SYSTEM.running()
-        return self._take(max_records)
+    async def assign(self, start: Resolved) -> None:
+        cursors = await self._place(start)
+        self._drop(frozenset(start))
+        self._cursors |= {cursor.key: cursor for cursor in cursors}
+        self._looked_at = None
+
+    async def unassign(self, partitions: Collection[Partition]) -> None:
+        self._drop(frozenset(partitions))
+        self._emptied = not self._cursors
 
     def state(self) -> Mapping[Partition, PartitionState]:
         held: dict[Partition, bytes | int] = {}
@@ -120,6 +94,8 @@ class RedisConsumer:
 
     @property
     def ended(self) -> bool:
+        if not self._cursors and self._emptied:
+            return self._closed
         done = all(cursor.done for cursor in self._cursors.values())
         return self._closed or (done and not self._ready)
 
@@ -127,101 +103,49 @@ class RedisConsumer:
     def lost(self) -> int:
         return self._lost
 
-    @property
-    def skipped(self) -> int:
-        """Entries without the payload field: passed over, not delivered."""
-        return self._skipped
-
-    @property
-    def trouble(self) -> str | None:
-        return self._back_off.trouble
-
     async def aclose(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        self._ready.clear()
-        self._forget(self)
-        task, self._dialing = self._dialing, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        link, self._link = self._link, None
-        if link is not None:
-            await link.aclose()
+        if not self._closed:
+            self._forget(self)
+        await super().aclose()
 
-    # ---- one step at a time -------------------------------------------------
+    # ---- within -------------------------------------------------------------
 
-    async def _advance(self, wanted: int, deadline: float) -> bool:
-        """One step: connect, ask, wait or take an answer. False when the time is up."""
-        try:
-            if self._link is None:
-                return await self._mend(deadline)
-            if not self._asked:
-                self._ask(self._link, wanted)
-            left = deadline - SYSTEM.running()
-            if not await self._link.answered(min(left, _OVERDUE_S)):
-                self._watch(self._link)
-                return SYSTEM.running() < deadline
-            self._accept(self._link, wanted)
-        except ConnectionError as error:
-            # Some other task may have closed this reader meanwhile.
-            if not self._closed:
-                self._break(error)
-        return True
+    def _partition(self, key: bytes) -> Partition:
+        return self._cursors[key].partition
 
-    async def _mend(self, deadline: float) -> bool:
-        """Connect again, once the time for it has come."""
-        if self._dialing is None:
-            wake = min(self._back_off.retry_at, deadline)
-            await SYSTEM.sleep(wake - SYSTEM.running())
-            if SYSTEM.running() < self._back_off.retry_at:
-                return False
-            self._dialing = asyncio.create_task(self._dialer.dial())
-        task = self._dialing
-        await asyncio.wait([task], timeout=max(0.0, deadline - SYSTEM.running()))
-        if self._closed or not task.done():
-            return False
-        self._dialing = None
-        self._link = task.result()
+    def _unsure(self) -> None:
+        self._discard = False
         self._looked_at = None
-        return True
-
-    async def _gather(self, link: Link, wanted: int) -> None:
-        """Fetch what was written beside an old answer, if it comes at once."""
-        try:
-            if self._asked and await link.answered(_AT_ONCE_S):
-                self._accept(link, wanted)
-        except ConnectionError as error:
-            self._break(error)
-        except BrokerError as error:
-            # What is ready goes first.
-            self._failure = error
-
-    def _break(self, error: ConnectionError) -> None:
-        """Give the connection up and say when the next one is tried."""
-        link, self._link = self._link, None
-        if link is not None:
-            link.abort(redis_errors.hung_up(self._settings, error, spoke=True))
-        self._asked, self._discard = "", False
         for cursor in self._cursors.values():
             cursor.caught_up = False
-        self._back_off.failed()
 
-    def _watch(self, link: Link) -> None:
-        """An answer that is overdue means a connection that died without a word."""
-        waited = SYSTEM.running() - max(self._asked_at, self._called_at, link.heard_at)
-        if waited > _OVERDUE_S:
-            raise ConnectError(
-                f"{self._settings.place} has been silent for {waited:.0f} s"
-            )
+    def _drop(self, partitions: frozenset[Partition]) -> None:
+        """Forget these partitions, and whatever has been asked or fetched of them."""
+        if self._asked and self._link is not None:
+            if self._link.asking and self._blocking:
+                # It would keep what comes now waiting for up to two seconds.
+                self._hang_up(None)
+            elif self._link.asking:
+                self._discard = True
+            else:
+                self._asked, self._link.whole, self._discard = "", None, False
+        kept = [block for block in self._ready if block.partition not in partitions]
+        self._ready.clear()
+        self._ready.extend(kept)
+        self._cursors = {
+            key: cursor
+            for key, cursor in self._cursors.items()
+            if cursor.partition not in partitions
+        }
 
     # ---- asking -------------------------------------------------------------
 
     def _ask(self, link: Link, wanted: int) -> None:
         active = [c for c in self._cursors.values() if not c.done]
+        if not active:
+            return
         if self._looking_due(len(active)):
-            self._asked = "look"
+            self._asked, self._blocking = "look", False
             self._asked_keys = tuple(cursor.key for cursor in active)
             self._asked_at = SYSTEM.running()
             link.ask(
@@ -239,7 +163,8 @@ class RedisConsumer:
     def _read(
         self, link: Link, places: Mapping[bytes, bytes], each: int, *, blocking: bool
     ) -> None:
-        wait = ("BLOCK", _BLOCK_MS) if blocking else ()
+        wait = ("BLOCK", BLOCK_MS) if blocking else ()
+        self._blocking = blocking
         self._asked = "read"
         self._asked_keys, self._asked_each = tuple(places), each
         self._asked_at = SYSTEM.running()
@@ -253,16 +178,6 @@ class RedisConsumer:
             return True
         since = SYSTEM.running() - self._looked_at
         return since >= _LOOK_S + streams / 100
-
-    def _size(self, wanted: int) -> int:
-        """How many entries to ask for: an answer of about a megabyte."""
-        if not self._count:
-            self._count = max(1, min(wanted, _FIRST))
-        elif self._entry_bytes:
-            fitting = int(_ANSWER_BYTES / self._entry_bytes)
-            most = _MOST_MIXED if self._mixed else _MOST
-            self._count = max(1, min(most, fitting, self._count * 8))
-        return self._count
 
     def _ask_ahead(self, link: Link, answer: Any) -> bytes | None:
         """Ask for what follows before the answer is looked at, if its last id is plain.
@@ -288,10 +203,10 @@ class RedisConsumer:
         asked, self._asked = self._asked, ""
         answer, link.whole = link.whole, None
         self._back_off.over()
-        if asked == "look":
-            self._look(answer)
-        elif self._discard:
+        if self._discard:
             self._discard = False
+        elif asked == "look":
+            self._look(answer)
         else:
             keys, each = self._asked_keys, self._asked_each
             ahead = self._ask_ahead(link, answer)
@@ -326,33 +241,6 @@ class RedisConsumer:
             raise redis_errors.refusal(self._settings, str(answer), topic)
         return facts(answer)
 
-    def _columns(self, answer: Any, keys: Sequence[bytes]) -> list[Columns]:
-        """An answer as columns: by the fast road, or by hiredis."""
-        topics = {key: self._cursors[key].partition.topic for key in keys}
-        if isinstance(answer, bytes):
-            shapes = {key: self._shapes.get(topic) for key, topic in topics.items()}
-            found = redis_parse.cut(answer, shapes)
-            if found is not None:
-                self._mixed = False
-                self._entry_bytes = len(answer) / sum(c.entries for c in found)
-                return found
-            answer = redis_parse.read(answer)
-        if isinstance(answer, hiredis.ReplyError):
-            raise redis_errors.refusal(self._settings, str(answer), topics[keys[0]])
-        for key, entries in answer or ():
-            if topics[key] not in self._shapes:
-                fields = [held for _, held in entries if held]
-                self._shapes[topics[key]] = redis_parse.choose(
-                    fields, self._settings.key_field.encode()
-                )
-        found = redis_parse.arrange(
-            answer, {k: self._shapes[topics[k]] for k, _ in answer or ()}
-        )
-        if found:
-            self._mixed = True
-            self._entry_bytes = redis_parse.weight(found)
-        return found
-
     def _take_in(
         self, found: Sequence[Columns], keys: Sequence[bytes], each: int
     ) -> None:
@@ -369,19 +257,6 @@ class RedisConsumer:
                 end = bisect_left(columns.ids, before, key=redis_ids.pair)
             self._skipped += columns.entries - len(columns.ids)
             if end:
-                self._ready.append(redis_parse.block(cursor.partition, columns, end))
+                self._ready.append(self._block(cursor.partition, columns, end))
             last = redis_ids.pair(columns.last)
             cursor.passes(last, columns.entries, full=columns.entries >= each)
-
-    def _take(self, most: int) -> Sequence[Records]:
-        """What is ready, at most so many records."""
-        taken: list[Records] = []
-        while self._ready and most > 0:
-            block = self._ready.popleft()
-            size = len(block.values)
-            if size > most:
-                self._ready.appendleft(redis_parse.part(block, most, size))
-                block = redis_parse.part(block, 0, most)
-            taken.append(block)
-            most -= size
-        return taken

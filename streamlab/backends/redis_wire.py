@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, cast
 
 import hiredis
@@ -135,6 +136,8 @@ class Link(asyncio.Protocol):
         batch = _Batch(count, [], asyncio.get_running_loop().create_future())
         self._waiting.append(batch)
         self._write(commands)
+        # A password may be among them: no traceback from here on shall print it.
+        del commands
         await self._room.wait()
         try:
             async with asyncio.timeout(self._settings.socket_timeout):
@@ -269,12 +272,23 @@ class Link(asyncio.Protocol):
         self._wake()
 
 
+# Asked at each dial: the server as it is to be reached now.
+Where = Callable[[], Awaitable[Settings]]
+
+
 class Dialer:
     """Makes connections to one server; owned by a `Connection`."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Touches neither network nor files."""
+    def __init__(self, settings: Settings, where: Where | None = None) -> None:
+        """Touches neither network nor files.
+
+        Args:
+            settings: of the server.
+            where: says at each dial where it is, for servers that move; None stays with
+                `settings`.
+        """
         self.settings = settings
+        self._where = where
         self._context: Any = None
         self._worked = False
 
@@ -285,13 +299,15 @@ class Dialer:
             BrokerError: ConnectError, TlsError, AuthError or PermissionDeniedError, within
                 the connect time-out.
         """
+        if self._where is not None:
+            self.settings = await self._where()
         settings = self.settings
         link: Link | None = None
         if settings.tls and self._context is None:
             self._context = await asyncio.to_thread(settings.context)
         try:
             async with asyncio.timeout(settings.socket_connect_timeout):
-                link = await self._connect()
+                link = await self._connect(settings)
                 await link.log_in()
         except OSError as error:
             if isinstance(error, BrokerError):
@@ -303,11 +319,16 @@ class Dialer:
         self._worked = True
         return link
 
-    async def _connect(self) -> Link:
-        settings = self.settings
+    async def _connect(self, settings: Settings) -> Link:
+        loop = asyncio.get_running_loop()
         handshake = settings.socket_connect_timeout * 0.6 if settings.tls else None
+        if settings.unix_socket_path is not None:
+            _, link = await loop.create_unix_connection(
+                lambda: Link(settings), settings.unix_socket_path
+            )
+            return link
         try:
-            _, link = await asyncio.get_running_loop().create_connection(
+            _, link = await loop.create_connection(
                 lambda: Link(settings),
                 settings.host,
                 settings.port,

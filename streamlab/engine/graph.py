@@ -11,16 +11,18 @@ from streamlab.durations import UNIT_US, Span
 from streamlab.engine.assign import read_times
 from streamlab.engine.flow import SOURCE, Flow, Frame
 from streamlab.engine.keyed import KeyedSteps
+from streamlab.engine.needs import Bounds, Low, Memory, Past, keep_oldest
+from streamlab.engine.needs import Place as At
 from streamlab.engine.operator import Operator, Place
 from streamlab.engine.outcome import Batch, Outcome
 from streamlab.engine.rowwise import Chain
 from streamlab.engine.watermark import NONE, Watermark
+from streamlab.plans.fingerprint import fingerprint
 from streamlab.plans.nodes import (
     Closed,
     Late,
     Node,
     RowWise,
-    Source,
     Window,
     chain,
     label,
@@ -42,8 +44,17 @@ class Graph:
         version: number of micro-batches so far.
     """
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(
+        self, *, committing: bool = False, memory: Memory | None = None
+    ) -> None:
+        """No frames yet.
+
+        Args:
+            committing: keep account of the oldest record that is still needed.
+            memory: left by the reading that this one goes on with.
+        """
+        self._committing = committing
+        self._memory = memory
         self._frames: dict[int, Frame] = {}
         self._operators: dict[int, Operator] = {}
         self._handles = 0
@@ -63,6 +74,38 @@ class Graph:
     def state_bytes(self) -> int:
         """Held by all operators."""
         return sum(each.bytes for each in self._operators.values())
+
+    @property
+    def low(self) -> Low:
+        """Which records are still needed, and which windows are over."""
+        oldest: dict[int, At] = {}
+        plans: dict[str, Bounds] = {}
+        for each in self._operators.values():
+            if each.state is not None and each.state.needs is not None:
+                keep_oldest(oldest, each.state.needs.oldest())
+                plans[each.mark] = each.state.bounds
+            elif each.past is not None:  # no row has come for it yet
+                plans[each.mark] = each.past.bounds
+        known = () if self._memory is None else self._memory.plans
+        return Low(oldest, plans, frozenset(known) - plans.keys())
+
+    def remembers(self, node: Node) -> bool:
+        """Whether the windows on the way to `node` go on where an earlier reading left them."""
+        windows = [each for each in chain(node) if isinstance(each, Window)]
+        return bool(windows) and all(self._past(each) is not None for each in windows)
+
+    def expired(self, node: Window) -> pl.DataFrame:
+        """Rows of a window that an earlier reading had brought home."""
+        operator = self._operators.get(id(node))
+        if operator is None or operator.state is None:
+            return pl.DataFrame()
+        return operator.state.known("expired")
+
+    def _past(self, node: Node) -> Past | None:
+        if self._memory is None or not isinstance(node, Window):
+            return None
+        bounds = self._memory.plans.get(fingerprint(node))
+        return None if bounds is None else Past(bounds, self._memory.before)
 
     def add(
         self,
@@ -139,8 +182,19 @@ class Graph:
             if isinstance(each, RowWise):
                 steps.append(each)
             elif isinstance(each, Window):
-                made = Operator(each, origin, Chain(steps), began, max_open, len(path))
-                operator = self._operators.setdefault(id(each), made)
+                operator = self._operators.get(id(each))
+                if operator is None:
+                    operator = self._operators[id(each)] = Operator(
+                        each,
+                        origin,
+                        Chain(steps),
+                        began,
+                        max_open,
+                        len(path),
+                        self._committing,
+                        self._past(each),
+                        fingerprint(each) if self._committing else "",
+                    )
                 path.append(operator)
                 origin, steps = Place(operator, "window"), []
             elif isinstance(each, (Closed, Late)):

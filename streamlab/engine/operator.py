@@ -12,6 +12,7 @@ import polars as pl
 from streamlab.changes import PART
 from streamlab.engine.engines import engine
 from streamlab.engine.faults import PlanError, failure, first_bad
+from streamlab.engine.needs import Past
 from streamlab.engine.outcome import Batch
 from streamlab.engine.rowwise import KEEP, ROW, Chain, Result
 from streamlab.engine.verdict import Judged
@@ -36,6 +37,8 @@ class Operator:
         chain: row-wise steps on the way.
         began, max_open: see `WindowOperator`.
         depth: operators above it.
+        committing, past: see `WindowOperator`.
+        mark: the plan's fingerprint; "" unless committing.
         error: why it stopped, or None.
         effect: what the last batch did, or None.
         state: None before the first rows told their schema.
@@ -47,6 +50,9 @@ class Operator:
     began: datetime | None
     max_open: int
     depth: int
+    committing: bool = False
+    past: Past | None = None
+    mark: str = ""
     error: PlanError | None = None
     effect: Effect | None = None
     state: WindowOperator | None = None
@@ -77,7 +83,12 @@ class Operator:
         if self.state is None:
             shown = pl.Schema({n: t for n, t in rows.schema.items() if n not in KEEP})
             self.state = WindowOperator(
-                self.node, shown, began=self.began, max_open=self.max_open
+                self.node,
+                shown,
+                began=self.began,
+                max_open=self.max_open,
+                committing=self.committing,
+                past=self.past,
             )
         return self.state
 

@@ -36,7 +36,8 @@ class Counts(NamedTuple):
         filtered: rows that a filter held back, or of which `explode` left nothing.
         rejected: rows without an event time, or with one in the future.
         late: rows whose window was over.
-        expired: rows that waited too long; windows have none.
+        expired: rows that waited too long, or, at a window of a reading that goes on where an
+            earlier one stopped, that belong to a window which that one had closed with them.
     """
 
     received: int = 0

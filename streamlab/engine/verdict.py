@@ -27,6 +27,7 @@ class Judged(NamedTuple):
         starts, ends: of each row's window (of no meaning without a time).
         limit: watermark less lateness at each row; windows that end by then were over.
         late: rows whose window was over.
+        expired: rows whose window an earlier reading had closed with them in it.
         taken: rows that go into a window, with its start and their event time.
         watermark: as it stands after the block.
         counts: of the records.
@@ -39,6 +40,7 @@ class Judged(NamedTuple):
     ends: Int64s
     limit: Int64s
     late: NDArray[np.bool_]
+    expired: NDArray[np.bool_]
     taken: pl.DataFrame
     watermark: Watermark
     counts: Counts
@@ -54,27 +56,38 @@ class Judged(NamedTuple):
             ends=self.ends[none],
             limit=self.limit[none],
             late=self.late[none],
+            expired=self.expired[none],
         )
 
 
-def count(result: Result, good: NDArray[np.bool_], late: NDArray[np.bool_]) -> Counts:
+def count(
+    result: Result,
+    good: NDArray[np.bool_],
+    late: NDArray[np.bool_],
+    expired: NDArray[np.bool_],
+) -> Counts:
     """What became of the records of a block.
 
     Args:
         result: of the steps before the window.
         good: rows that go into a window.
-        late: rows that missed theirs; the others have no event time that could be used.
+        late: rows that missed theirs.
+        expired: rows that an earlier reading had brought home; all others have no event time
+            that could be used.
     """
-    bad = ~(good | late)
+    fates = (good, late, expired, ~(good | late | expired))
     if not result.multiplies:
-        tally = (int(good.sum()), int(late.sum()), int(bad.sum()))
+        passed, behind, gone, refused = (int(fate.sum()) for fate in fates)
     else:  # a record counts once, for the best that became of any of its rows
         row = result.rows.get_column(ROW).to_numpy()
-        passed, behind = np.unique(row[good]), np.unique(row[late])
-        behind = np.setdiff1d(behind, passed)
-        refused = np.setdiff1d(np.unique(row[bad]), np.union1d(passed, behind))
-        tally = (len(passed), len(behind), len(refused))
-    return Counts(result.good, tally[0], result.filtered, tally[2], tally[1])
+        better = np.empty(0, row.dtype)
+        tally = []
+        for fate in fates:
+            mine = np.setdiff1d(np.unique(row[fate]), better)
+            better = np.union1d(better, mine)
+            tally.append(len(mine))
+        passed, behind, gone, refused = tally
+    return Counts(result.good, passed, result.filtered, refused, behind, gone)
 
 
 def late_rows(judged: Judged, dtype: pl.DataType) -> pl.DataFrame:
@@ -84,13 +97,23 @@ def late_rows(judged: Judged, dtype: pl.DataType) -> pl.DataFrame:
     record's own, then the hidden ones. A column of the record that bears one of the first
     names gives way to it.
     """
-    late = pl.Series(judged.late)
-    rows = judged.rows.filter(late).drop(ROW)
-    by = pl.Series(LATE_BY, (judged.limit - judged.ends)[judged.late])
+    return _missed(judged, judged.late, dtype)
+
+
+def expired_rows(judged: Judged, dtype: pl.DataType) -> pl.DataFrame:
+    """The same for the records that an earlier reading had brought home."""
+    return _missed(judged, judged.expired, dtype)
+
+
+def _missed(
+    judged: Judged, which: NDArray[np.bool_], dtype: pl.DataType
+) -> pl.DataFrame:
+    rows = judged.rows.filter(pl.Series(which)).drop(ROW)
+    by = pl.Series(LATE_BY, (judged.limit - judged.ends)[which])
     lines = pl.DataFrame(
         [
-            moments(WINDOW_START, judged.starts[judged.late], dtype),
-            moments(WINDOW_END, judged.ends[judged.late], dtype),
+            moments(WINDOW_START, judged.starts[which], dtype),
+            moments(WINDOW_END, judged.ends[which], dtype),
             by.cast(pl.Duration("us")) if dtype.is_temporal() else by,
             rows.get_column(PART).alias(PARTITION),
             rows.get_column(SEQ).alias(OFFSET),

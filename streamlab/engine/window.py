@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from streamlab.changes import (
     CLOSED,
@@ -24,6 +25,7 @@ from streamlab.engine.aggregator import CLOCK, START, Aggregator
 from streamlab.engine.assign import moments, read_times, spans
 from streamlab.engine.kept import Kept
 from streamlab.engine.keys import Slots
+from streamlab.engine.needs import Bounds, Needs, Past
 from streamlab.engine.outcome import Batch, Counts
 from streamlab.engine.rowwise import ROW, Result
 from streamlab.engine.verdict import Judged
@@ -62,10 +64,18 @@ class WindowOperator:
 
     Attributes:
         evicted_until: windows that end by then were given up; rows for them are late.
+        needs: the oldest record of each open window; None if nobody commits.
     """
 
     def __init__(
-        self, node: Window, schema: pl.Schema, *, began: datetime | None, max_open: int
+        self,
+        node: Window,
+        schema: pl.Schema,
+        *,
+        began: datetime | None,
+        max_open: int,
+        committing: bool = False,
+        past: Past | None = None,
     ) -> None:
         """Make it for rows of `schema` (shown columns).
 
@@ -75,8 +85,13 @@ class WindowOperator:
             began: event time the frame begins at: windows that started earlier are partial;
                 None means from the first record there ever was.
             max_open: (window, key) pairs kept open; beyond it the oldest are evicted.
+            committing: keep account of the oldest record that an open window needs.
+            past: the reading that this one goes on with: what it had read of windows that it
+                had closed is passed over (`expired`).
         """
         self.node = node
+        self.needs = Needs() if committing else None
+        self._past = past
         self._integers = isinstance(node.every, int)
         self._dtype = window_dtype(node)
         self._max_open = max_open
@@ -90,7 +105,10 @@ class WindowOperator:
         self._aggregator = Aggregator(node.aggs, schema)
         self._done, self._late = Kept(max_open), Kept(_LATE_KEPT)
         self._closed_count = 0
-        self.evicted_until = NONE
+        self._expired = Kept(max_open)
+        self.evicted_until = self._past_over
+        if past is not None:
+            self._from, self._from_first_row = past.bounds.whole_from, False
         blank = self._frame(np.empty(0, np.int64), closed=False)
         self._columns = blank.columns
         self._closed_blank = _as_append(blank, 0)
@@ -99,7 +117,7 @@ class WindowOperator:
     @property
     def bytes(self) -> int:
         """Bytes held: states, keys, rows, and what is kept of closed windows and late rows."""
-        kept = self._done.bytes + self._late.bytes
+        kept = self._done.bytes + self._late.bytes + self._expired.bytes
         return self._slots.bytes + self._aggregator.bytes + kept
 
     @property
@@ -110,6 +128,11 @@ class WindowOperator:
             return None
         return _EPOCH + timedelta(microseconds=limit)
 
+    @property
+    def bounds(self) -> Bounds:
+        """Between which windows it stands."""
+        return Bounds(max(self._over(final=False), self.evicted_until), self._from)
+
     def is_open(self, start: int) -> bool:
         """Whether a window that starts then has state."""
         return start in self._slots
@@ -118,11 +141,12 @@ class WindowOperator:
         """What a frame that is made only now begins with.
 
         "window": open windows, and closed ones as far as kept (`max_open` rows). "closed":
-        the latter. "late": the newest 10,000 late rows.
+        the latter. "late": the newest 10,000 late rows. "expired": as those, of rows that an
+        earlier reading had brought home.
         """
-        if kind == "late":
+        if kind in ("late", "expired"):
             blank = self._refused_blank[0] if self._refused_blank else pl.DataFrame()
-            return self._late.frame(blank)
+            return (self._late if kind == "late" else self._expired).frame(blank)
         closed = self._done.frame(self._closed_blank)
         if kind == "closed":
             return closed
@@ -153,9 +177,11 @@ class WindowOperator:
         limit = np.maximum(self._limits(marks), self.evicted_until)
         late = times.good & (ends <= limit)
         good = times.good & ~late
+        expired = self._delivered_before(rows, late & (ends <= self._past_over))
+        late &= ~expired
         taken = rows.hstack([pl.Series(START, starts), pl.Series(CLOCK, times.values)])
         taken = taken if good.all() else taken.filter(pl.Series(good))
-        counts = verdict.count(result, good, late)
+        counts = verdict.count(result, good, late, expired)
         return Judged(
             rows,
             times,
@@ -163,11 +189,25 @@ class WindowOperator:
             ends,
             limit,
             late,
+            expired,
             taken,
             watermark,
             counts,
             origin.final,
         )
+
+    @property
+    def _past_over(self) -> int:
+        return NONE if self._past is None else self._past.bounds.over
+
+    def _delivered_before(
+        self, rows: pl.DataFrame, over: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Rows of windows that were over before this reading, and that it was handed before."""
+        if self._past is None or not over.any():
+            return np.zeros(len(over), np.bool_)
+        part, stamp, seq = (rows.get_column(n).to_numpy() for n in (PART, STAMP, SEQ))
+        return over & self._past.was_read(part, stamp, seq)
 
     def query(self, judged: Judged) -> pl.LazyFrame:
         """The block's own aggregates, for `commit`."""
@@ -187,6 +227,8 @@ class WindowOperator:
         late, rejected = self._refused(judged)
         self._done.add(closed)
         self._late.add(late)
+        if judged.expired.any():
+            self._expired.add(verdict.expired_rows(judged, self._dtype))
         return Effect(changed, closed, late, rejected, judged.counts, len(evicted))
 
     def _corrected(
@@ -224,12 +266,17 @@ class WindowOperator:
         slots, new = self._slots.place(starts, ends, by)
         self._aggregator.merge(slots, new, self._slots.capacity, groups)
         self._aggregator.keep(slots, groups, judged.taken)
+        if self.needs is not None:
+            names = (START, PART, STAMP, SEQ)
+            self.needs.add(*(judged.taken.get_column(n).to_numpy() for n in names))
         return slots
 
     def _let_go(self, slots: Int64s) -> None:
         if not len(slots):
             return
         self._aggregator.forget(np.unique(self._slots.starts[slots]).tolist())
+        if self.needs is not None:
+            self.needs.forget(self._slots.starts[slots])
         self._slots.release(slots)
         if not self._slots.used:
             self._aggregator.shrink()

@@ -17,11 +17,12 @@ import polars as pl
 
 from streamlab.changes import Change
 from streamlab.clocks import SYSTEM
-from streamlab.errors import StreamStoppedError
+from streamlab.errors import ModeError, SinkError, StreamStoppedError
 from streamlab.frames.failures import describe
 from streamlab.frames.feedspec import FeedSpec, Start
 from streamlab.frames.fetching import Fetch
-from streamlab.frames.members import Member, Published
+from streamlab.frames.members import Member, Published, appended
+from streamlab.frames.outlets import Outlet
 from streamlab.frames.pipeline import Pipeline
 from streamlab.frames.recompute import Recomputer
 from streamlab.frames.store import Budget, Keep
@@ -58,6 +59,7 @@ class Feed:
             from_start=spec.begin.from_start,
             now_ms=spec.clock.now_ms,
             discover=spec.discover,
+            past=spec.sharing.past if spec.sharing is not None else None,
         )
         self.failure: Failure | None = None
         self.error: BaseException | None = None
@@ -70,6 +72,7 @@ class Feed:
             self.pipeline, self._worker, done=lambda: self._io.post(self._announce)
         )
         self.pipeline.recompute = self._recomputer.soon
+        self._settled = asyncio.Event()
         self._flowing = asyncio.Event()
         if not spec.paused:
             self._flowing.set()
@@ -86,6 +89,7 @@ class Feed:
             self.pipeline,
             self._worker,
             flowing=self._flowing,
+            settled=self._settled,
             announce=self._announce,
         )
 
@@ -136,8 +140,34 @@ class Feed:
         self.paused = False
         self._io.post(self._flowing.set)
 
-    def stop(self, *, wait: bool = True) -> None:
-        """Close the connection, drop the state, keep the rows; bounded by two seconds."""
+    def attach(
+        self, name: str, member: Member, write: Callable[[Change], None]
+    ) -> Outlet:
+        """A sink on one frame: it is given what the frame holds, then every change.
+
+        Args:
+            name: of the sink, as shown.
+            member: the frame.
+            write: takes one change and returns when it is safe; called on a thread of its own.
+        """
+        outlet = Outlet(
+            name, member, write, moved=lambda: self._io.post(self._sinks_moved)
+        )
+
+        def begin() -> None:
+            self.pipeline.outlets.add(outlet, appended(member.seal().frame()))
+
+        self.on_worker(begin)
+        return outlet
+
+    def stop(self, *, wait: bool = True, crash: bool = False) -> None:
+        """Close the connection, drop the state, keep the rows; bounded by two seconds.
+
+        Args:
+            wait: until it is done.
+            crash: as if the process had been killed: nothing is committed, no group is left.
+        """
+        self.fetch.crash = self.fetch.crash or crash
         if not self._io.running or (self._closing is not None and self._closing.done()):
             return
         self.over = "stopped"  # at once, whoever looks before the connection is closed
@@ -162,12 +192,33 @@ class Feed:
             self._closing = asyncio.create_task(self._close())
         await asyncio.shield(self._closing)
 
+    async def commit(self) -> None:
+        """Commit as much as can be.
+
+        Raises:
+            ModeError: it reads without a group.
+            BrokerError: it was not committed.
+        """
+        if self.spec.sharing is None:
+            raise ModeError(
+                f"{self.spec.name} is read in real time, so nothing is committed. With a "
+                'group it is: topic.live(group="g", mode="resumable").'
+            )
+        await self.fetch.commit()
+
     async def seek(self, begin: Start) -> None:
         """Empty all frames and read on from `begin`, as if the source had started there.
 
         Raises:
             StreamStoppedError: the source was stopped.
         """
+        sharing = self.spec.sharing
+        if sharing is not None and sharing.mode == "load-balanced":
+            raise ModeError(
+                f"seek: group {sharing.group!r} shares {self.spec.name}, and one member can't "
+                'move for all. Alone it can: topic.live(group=…, mode="resumable"), or '
+                "without a group."
+            )
         if self.over == "stopped":
             raise StreamStoppedError(
                 f"{self.spec.name} was stopped; start anew: topic.live(start=…)."
@@ -227,6 +278,26 @@ class Feed:
             with suppress(WorkerClosedError):
                 self._worker.submit(tell)
 
+    def _sinks_moved(self) -> None:
+        """A sink has written something, or has failed."""
+        self.fetch.settle()
+        for outlet in self.pipeline.outlets.all:
+            if outlet.error is None or self.over == "stopped":
+                continue
+            if self.spec.sharing is None:  # nothing is promised beyond this process
+                self.pipeline.outlets.remove(outlet)
+                self._tell_status()
+            elif self.error is None:
+                error = SinkError(
+                    f"{outlet.name} failed: {type(outlet.error).__name__}: {outlet.error}. "
+                    f"{self.spec.name} has stopped; what {outlet.name} had not taken is not "
+                    "committed and comes again."
+                )
+                error.__cause__ = outlet.error
+                self._fail(error)
+                if self._task is not None:
+                    self._task.cancel()
+
     def _announce(self) -> None:
         """Wake who waits for a version."""
         self.announced += 1
@@ -259,6 +330,8 @@ class Feed:
         await self._end_task()
         self._tell_status()
         closed = self._worker.submit(self.pipeline.close)
+        for outlet in self.pipeline.outlets.all:
+            outlet.close()
         self._worker.close()
         self._recomputer.close()
         with suppress(TimeoutError):

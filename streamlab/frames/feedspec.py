@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from streamlab.backends.base import Connection
 from streamlab.clocks import Clock
+from streamlab.frames.memo import NOTHING, Past
 from streamlab.frames.store import Keep
 from streamlab.intake import Intake
 from streamlab.plans.nodes import Source
-from streamlab.records import Partition, Records, Resolved
+from streamlab.records import Partition, Position, Records, Resolved
+
+Mode = Literal["resumable", "load-balanced"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,28 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class Sharing:
+    """How a source that commits reads.
+
+    Attributes:
+        group: for which it commits.
+        mode: "resumable": it alone, with partitions assigned by hand. "load-balanced": as a
+            member, with what the broker gives it.
+        start: where partitions begin that have no commit.
+        member: what it is called in the group; None leaves that to the backend.
+        past: what the group had committed, if it is read alone.
+        note: what to say of where it began ("resumed at 188 320 144"), or "".
+    """
+
+    group: str
+    mode: Mode
+    start: Position
+    member: str | None = None
+    past: Past = NOTHING
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class FeedSpec:
     """Everything a feed needs, resolved.
 
@@ -47,6 +73,10 @@ class FeedSpec:
         idle: seconds of silence after which a partition holds nothing back; None is never.
         clock: for idleness, lag and displays.
         paused: begin paused.
+        sharing: how it commits; None if it doesn't.
+        names: tells the topics there are now, where a group shares them.
+        grown: tells where partitions begin that are not among those given; None where the
+            source has an end, or the broker says who reads what.
     """
 
     name: str
@@ -62,6 +92,9 @@ class FeedSpec:
     idle: float | None
     clock: Clock
     paused: bool
+    sharing: Sharing | None = None
+    names: Callable[[], Awaitable[Sequence[str]]] | None = None
+    grown: Callable[[Collection[Partition]], Awaitable[Resolved]] | None = None
 
     @property
     def start(self) -> Resolved:

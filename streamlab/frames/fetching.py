@@ -1,30 +1,33 @@
-"""FRAME: one reading of a source, from a start to its end: fetch, gather, pace, hand over.
+"""FRAME: one reading of a source, from a start to its end: fetch, pace, hand over, commit.
 
-Beyond one block that waits while another is worked on nothing is fetched, which is all the
-back-pressure there is. Everything here belongs to the I/O loop.
+Everything here belongs to the I/O loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
+from typing import Any
 
 from streamlab.backends.base import Consumer
 from streamlab.clocks import SYSTEM
+from streamlab.engine.needs import Low
+from streamlab.errors import BrokerError
+from streamlab.frames.committing import EVERY, Commits, Cut, sharer
 from streamlab.frames.feedspec import FeedSpec
+from streamlab.frames.hopper import Hopper
 from streamlab.frames.idleness import Idleness
 from streamlab.frames.pipeline import Pipeline
-from streamlab.records import Offset, Partition, PartitionState, Records
+from streamlab.records import Offset, Partition, PartitionState, Resolved
 from streamlab.runtime.loop import CLOSE_SECONDS
 from streamlab.runtime.worker import Worker
 
-BLOCK = 50_000  # records a decode under load: per-call costs vanish, and caches still hold it
-FEWEST = 1_000
 LISTEN = 0.25  # seconds a silent receive may take; bounds how late idleness is noticed
-RATE_OVER = 5.0  # seconds that the shown rate is a mean of
+LOOK_EVERY = 5.0  # seconds between two looks for new partitions
+FINISH_S = 1.2  # to finish and commit at a polite stop; the kernel is killed soon after
+REVOKE_S = 4.0  # the same before partitions go; less than any broker waits
 log = logging.getLogger("streamlab")
 
 
@@ -34,8 +37,9 @@ class Fetch:
     Attributes:
         states: where each partition is, as of the last answer.
         idle: partitions that hold no watermark back.
-        arrivals: when how many records came, over the last seconds.
-        newest_ms: broker time of the newest record so far.
+        hopper: what was read and not handed over yet.
+        commits: what was committed; None if nothing is.
+        crash: end as if the process had been killed: commit nothing, tell nobody.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Fetch:
         worker: Worker,
         *,
         flowing: asyncio.Event,
+        settled: asyncio.Event,
         announce: Callable[[], None],
     ) -> None:
         """Make it; nothing is read before `run`.
@@ -54,12 +59,17 @@ class Fetch:
             pipeline: takes the blocks, on `worker`.
             worker: the pipeline's thread.
             flowing: set while not paused.
+            settled: set again and again, whenever a micro-batch was published or a sink has
+                written one.
             announce: told after every block that was handed over.
         """
         self.states: Mapping[Partition, PartitionState] = {}
         self.idle: frozenset[Partition] = frozenset()
-        self.arrivals: deque[tuple[float, int]] = deque()
-        self.newest_ms: int | None = None
+        self.hopper = Hopper(pipeline.budget.limit)
+        self.crash = False
+        self.commits: Commits | None = None
+        if spec.sharing is not None:
+            self.commits = Commits(spec.sharing, spec.connection, pipeline)
         self._spec = spec
         self._pipeline = pipeline
         self._worker = worker
@@ -71,12 +81,10 @@ class Fetch:
         )
         self._holding: frozenset[Partition] = frozenset(spec.start)
         self._reached: Mapping[Partition, Offset] = {}
-        self._pending: list[Records] = []
-        self._waiting = 0
-        self._limit = FEWEST  # until the first records tell how large they are
-        self._arrived = asyncio.Event()
-        self._room = asyncio.Event()
-        self._full = asyncio.Event()
+        self._number = self._finished = pipeline.outlets.number  # of micro-batches
+        self._fresh: Resolved = {}
+        self._topics: tuple[str, ...] = ()
+        self._settled = settled
         self._ended = False
         self._error: BaseException | None = None
 
@@ -85,22 +93,148 @@ class Fetch:
         """Why nothing comes just now."""
         return None if self._consumer is None else self._consumer.trouble
 
+    @property
+    def rebalances(self) -> int:
+        """How often partitions came or went."""
+        return getattr(self._consumer, "rebalances", 0)
+
+    @property
+    def news(self) -> str:
+        """The last time they did, in a clause."""
+        return getattr(self._consumer, "news", "")
+
     async def run(self) -> None:
         """Read to the end; what was read before an error is worked on first."""
-        spec = self._spec
-        consumer = await spec.connection.consumer(spec.start, spec.stop)
+        consumer = await self._join()
         self._consumer = consumer
+        beside = [asyncio.create_task(each) for each in self._beside(consumer)]
+        ended = False
         try:
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._read(consumer))
                 both.create_task(self._work(consumer))
+            await self._written()
+            ended = True
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+            await self._leave(consumer, ended=ended)
             self._consumer = None
-            await _closed(consumer)
         if self._error is not None:
             raise self._error
+
+    async def _join(self) -> Consumer:
+        """The consumer: plain, or a member of a group."""
+        spec = self._spec
+        sharing = spec.sharing
+        if sharing is None or sharing.mode == "resumable":
+            if self.commits is not None:
+                await self.commits.begin(spec.start)
+            return await spec.connection.consumer(spec.start, spec.stop)
+        self._topics = () if spec.names is None else tuple(await spec.names())
+        return await spec.connection.group_consumer(
+            self._topics,
+            group=sharing.group,
+            start=sharing.start,
+            revoked=self._revoked,
+            name=sharing.member,
+        )
+
+    async def commit(self) -> None:
+        """Commit as much as can be; nothing without a group.
+
+        Raises:
+            BrokerError: it was not committed.
+        """
+        if self.commits is not None and self._consumer is not None:
+            await self.commits.commit(self._consumer)
+
+    # -- beside the reading --------------------------------------------------------------
+
+    def _beside(self, consumer: Consumer) -> list[Coroutine[Any, Any, None]]:
+        """What goes on beside the reading, until it ends."""
+        tasks: list[Coroutine[Any, Any, None]] = []
+        if self.commits is not None:
+            tasks.append(self._commit_now_and_then())
+        if self._spec.grown is not None or self._spec.names is not None:
+            tasks.append(self._look_for_more(consumer))
+        return tasks
+
+    async def _commit_now_and_then(self) -> None:
+        while True:
+            await SYSTEM.sleep(EVERY)
+            with suppress(BrokerError):  # shown as `commits.trouble`, tried again soon
+                await self.commit()
+
+    async def _look_for_more(self, consumer: Consumer) -> None:
+        """Partitions, and topics of a pattern, that were not there before."""
+        spec = self._spec
+        while True:
+            await SYSTEM.sleep(LOOK_EVERY)
+            with suppress(BrokerError):  # the reading itself says what is wrong
+                if spec.grown is not None:
+                    known = {*self._spec.start, *self.states, *self._fresh}
+                    self._fresh = {**self._fresh, **await spec.grown(known)}
+                elif spec.names is not None:
+                    there = await spec.names()
+                    if set(there) != set(self._topics):
+                        await sharer(consumer).subscribe(there)
+                    self._topics = tuple(there)
+
+    async def _revoked(self, partitions: frozenset[Partition]) -> None:
+        """Before partitions go: finish what was read of them, flush the sinks, commit."""
+        read = self._number + bool(self.hopper)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REVOKE_S):
+                while self._flowing.is_set() and self._finished < read:
+                    self.hopper.hurry()
+                    await self.moved()
+                await self._written()
+        # What still waits is somebody else's now: it will be read there.
+        self.hopper.drop(partitions)
+        self.states = {p: s for p, s in self.states.items() if p not in partitions}
+        with suppress(BrokerError):
+            await self.commit()
+
+    async def _written(self) -> None:
+        """Return once the sinks have written everything that was handed over."""
+        while not self._pipeline.outlets.empty:
+            await self.moved()
+
+    async def moved(self) -> None:
+        """Return once a micro-batch was published, or a sink has written one."""
+        self._settled.clear()
+        await self._settled.wait()
+
+    def settle(self) -> None:
+        """Wake who waits in `moved`; on the I/O loop."""
+        self._settled.set()
+
+    async def _leave(self, consumer: Consumer, *, ended: bool) -> None:
+        """Finish, commit and close, within bounds; or be gone as in a crash."""
+        if self.crash:
+            for outlet in self._pipeline.outlets.all:
+                outlet.abandon()
+            group = self._spec.sharing is not None
+            shares = group and hasattr(consumer, "abandon")
+            await _closed(sharer(consumer).abandon if shares else consumer.aclose)
+            return
+        try:
+            if not ended:
+                async with asyncio.timeout(FINISH_S / 2):
+                    await self._written()
+        except TimeoutError:
+            log.warning("a sink of %s had not finished", self._spec.name)
+        if self.commits is not None:
+            try:
+                async with asyncio.timeout(FINISH_S / 2):
+                    await self.commits.commit(consumer)
+            except (TimeoutError, BrokerError) as error:
+                log.warning("%s: the last commit failed: %s", self._spec.name, error)
+        await _closed(consumer.aclose)
 
     # -- fetching ------------------------------------------------------------------------
 
@@ -111,57 +245,36 @@ class Fetch:
         except Exception as error:  # noqa: BLE001 - raised again once all is handed over
             self._error = error
         self._ended = True
-        self._arrived.set()
-        self._full.set()
+        self.hopper.hurry()
 
     async def _fetch(self, consumer: Consumer) -> None:
         """One answer of the broker; never more than one block ahead of the worker."""
-        listening = self._flowing.is_set() and self._waiting < self._limit
+        listening = self._flowing.is_set() and self.hopper.has_room
         if not listening:
             await self._flowing.wait()
-            await self._until_room()
-        want = max(1, self._limit - self._waiting)
-        blocks = await consumer.receive(want, LISTEN)
+            await self.hopper.until_room()
+        if self._fresh:
+            fresh, self._fresh = self._fresh, {}
+            await consumer.assign(fresh)
+        blocks = await consumer.receive(self.hopper.wants, LISTEN)
         # At once: what is gathered and how far that is must be one moment.
-        self.states = consumer.state()
+        states = consumer.state()
         if blocks:
-            self._gather(blocks)
+            self.hopper.put(blocks)
+        # What waits of a partition that is being taken away is still handed over, and committed.
+        going = {p: s for p, s in self.states.items() if p not in states}
+        held = self.hopper.partitions if going else ()
+        self.states = {**{p: s for p, s in going.items() if p in held}, **states}
         now = self._spec.clock.running()
         calm = listening and consumer.trouble is None
         self._idleness.observe(self.states, now, listening=calm)
         self.idle = self._idleness.idle()
         # Some records only move the position (on Redis, entries without the payload's field).
         if self._idleness.holding() != self._holding or self._next() != self._reached:
-            self._arrived.set()
+            self.hopper.stirred.set()
 
     def _next(self) -> Mapping[Partition, Offset]:
         return {partition: state.next for partition, state in self.states.items()}
-
-    async def _until_room(self) -> None:
-        while self._waiting >= self._limit:
-            self._room.clear()
-            await self._room.wait()
-
-    def _gather(self, blocks: Sequence[Records]) -> None:
-        count = sum(len(block.values) for block in blocks)
-        self._pending.extend(blocks)
-        self._waiting += count
-        self._note_arrival(blocks, count)
-        sample = blocks[0].values[:50]
-        mean = sum(len(value or b"") for value in sample) / len(sample) + 50
-        most = self._pipeline.budget.limit / 16 / mean
-        self._limit = int(min(BLOCK, max(FEWEST, most)))
-        self._arrived.set()
-        if self._waiting >= self._limit // 2:
-            self._full.set()
-
-    def _note_arrival(self, blocks: Sequence[Records], count: int) -> None:
-        now = SYSTEM.running()
-        self.arrivals.append((now, count))
-        while self.arrivals and self.arrivals[0][0] < now - RATE_OVER:
-            self.arrivals.popleft()
-        newest = max(_last_ms(block) for block in blocks)
-        self.newest_ms = max(self.newest_ms or newest, newest)
 
     # -- handing over --------------------------------------------------------------------
 
@@ -170,12 +283,14 @@ class Fetch:
         not_before = 0.0
         final = False
         while not final:
-            await self._arrived.wait()
+            await self.hopper.stirred.wait()
             pause = not_before - SYSTEM.running()
-            if pause > 0 and not self._full.is_set():
+            if pause > 0 and not self.hopper.full.is_set():
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._full.wait(), pause)
+                    await asyncio.wait_for(self.hopper.full.wait(), pause)
             await self._flowing.wait()  # what came while pausing waits as well
+            while self._pipeline.outlets.full:
+                await self.moved()
             begun = SYSTEM.running()
             final = await self._hand_over(consumer)
             now = SYSTEM.running()
@@ -183,38 +298,39 @@ class Fetch:
 
     async def _hand_over(self, consumer: Consumer) -> bool:
         """One micro-batch; True if it was the last."""
-        blocks, self._pending = self._pending, []
-        self._waiting = 0
-        self._arrived.clear()
-        self._full.clear()
-        self._room.set()
+        blocks = self.hopper.take()
         ended = self._ended
         holding = self._holding = self._idleness.holding()
         done = self._reached = self._next()
-        lost = consumer.lost
+        marks = {partition: state.mark for partition, state in self.states.items()}
+        lost, rebalances = consumer.lost, self.rebalances
+        self._number += 1
+        number = self._number
 
-        def step() -> None:
+        def step() -> Low | None:
             self._pipeline.counts.lost = lost
-            self._pipeline.step(
-                blocks, holding=holding, final=ended and consumer.ended, done=done
+            self._pipeline.counts.rebalances = rebalances
+            return self._pipeline.step(
+                blocks,
+                holding=holding,
+                final=ended and consumer.ended,
+                done=done,
+                number=number,
             )
 
-        await asyncio.wrap_future(self._worker.submit(step))
+        low = await asyncio.wrap_future(self._worker.submit(step))
+        if self.commits is not None:
+            self.commits.add(Cut(number, marks, low))
+        self._finished = number
+        self.settle()
         self._announce()
         return ended
 
 
-def _last_ms(block: Records) -> int:
-    """Broker time of the last record of a block; on Redis the first half of its id."""
-    if block.timestamps_ms is not None:
-        return int(block.timestamps_ms[-1])
-    return int(bytes(block.offsets[-1]).split(b"-")[0])
-
-
-async def _closed(consumer: Consumer) -> None:
+async def _closed(close: Callable[[], Awaitable[None]]) -> None:
     """Close, within bounds; a consumer that can't must not hide why reading ended."""
     try:
-        await asyncio.wait_for(consumer.aclose(), CLOSE_SECONDS)
+        await asyncio.wait_for(close(), CLOSE_SECONDS)
     except TimeoutError:
         log.warning("a consumer did not close within %g s", CLOSE_SECONDS)
     except Exception:

@@ -38,6 +38,8 @@ class Idleness:
         """Take in the consumer's state after an answer (or after time that doesn't count)."""
         elapsed = 0.0 if self._seen is None else now - self._seen
         self._seen = now
+        if self._next:  # partitions that a group took away hold nothing back
+            self._silent = {p: s for p, s in self._silent.items() if p in states}
         for partition, state in states.items():
             self._silent.setdefault(partition, 0.0)
             moved = self._next.get(partition, state.next) != state.next

@@ -32,7 +32,5 @@ def first_offsets(
         return first
     rows = seed.group_by(PART).agg(pl.col(STAMP).first(), pl.col(SEQ).first())
     for number, stamp, sequence in rows.iter_rows():
-        text = intake.offset_text(stamp, sequence)
-        partition = intake.partitions[number]
-        first[partition] = text if "-" in text else sequence
+        first[intake.partitions[number]] = intake.offset(stamp, sequence)
     return first

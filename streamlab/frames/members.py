@@ -147,6 +147,12 @@ class Member:
 
         return stop
 
+    def as_shown(self, change: Change) -> Change:
+        """`change` as people see it."""
+        return change._replace(
+            added=self.display(change.added), removed=shown(change.removed)
+        )
+
     @property
     def watched(self) -> bool:
         """Whether anybody listens."""
@@ -158,9 +164,7 @@ class Member:
             listeners = list(self._listeners)
         if not listeners:
             return
-        told = change._replace(
-            added=self.display(change.added), removed=shown(change.removed)
-        )
+        told = self.as_shown(change)
         for listener in listeners:
             try:
                 listener(told)
@@ -191,12 +195,13 @@ class Member:
 
 @dataclass(slots=True)
 class SourceCounts:
-    """received = decoded + rejected, each counted at its own place; lost stands beside them."""
+    """received = decoded + rejected, each counted at its own place; the others stand beside."""
 
     received: int = 0
     decoded: int = 0
     rejected: int = 0
     lost: int = 0
+    rebalances: int = 0
     missing: dict[str, int] = field(default_factory=dict)
     extra: dict[str, tuple[int, str]] = field(default_factory=dict)
 

@@ -8,14 +8,15 @@ views. Nothing here waits for a network or for a view.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 
 import polars as pl
 
-from streamlab.changes import HIDDEN_SCHEMA, Change
-from streamlab.engine.graph import Graph
+from streamlab.changes import Change
+from streamlab.engine.needs import Low
 from streamlab.engine.outcome import Batch, Outcome
 from streamlab.frames.failures import describe, too_large
-from streamlab.frames.joining import first_offsets, first_time
+from streamlab.frames.joining import first_time
 from streamlab.frames.members import (
     Member,
     Published,
@@ -24,10 +25,20 @@ from streamlab.frames.members import (
     appended,
     shrink_to_fit,
 )
+from streamlab.frames.memo import Past
+from streamlab.frames.outlets import Outlets
 from streamlab.frames.rowstore import RowStore
 from streamlab.frames.store import Budget, Held, Keep
+from streamlab.frames.wiring import Wiring
 from streamlab.intake import Intake, Taken
-from streamlab.plans.nodes import Errors, Late, Node, Recompute, Source, label
+from streamlab.plans.nodes import (
+    Errors,
+    Late,
+    Node,
+    Source,
+    Window,
+    label,
+)
 from streamlab.records import Offset, Partition, Records
 
 ERRORS_KEPT = Keep(rows=10_000)
@@ -44,6 +55,7 @@ class Pipeline:
         from_start: whether the source begins at the first record there is.
         now_ms: the clock's time, for failure displays.
         discover: makes an intake from the first payloads.
+        past: what earlier readings committed, if this one commits too.
     """
 
     def __init__(
@@ -56,24 +68,31 @@ class Pipeline:
         from_start: bool,
         now_ms: Callable[[], int],
         discover: Callable[[Sequence[Records]], Intake],
+        past: Past | None = None,
     ) -> None:
         """Begin empty."""
         self.source = source
         self.budget = budget
         self.counts = SourceCounts()
-        self.from_start = from_start
         self._discover = discover
         self._now_ms = now_ms
-        self._graph: Graph | None = None
+        self._past = past
         self._closed = False
         self.intake: Intake | None = None
         self.root = Member(source, keep, budget)
         self.errors = Member(Errors(source), ERRORS_KEPT, budget)
         self.members: list[Member] = [self.root, self.errors]
-        self._by_handle: dict[int, Member] = {}
         self.published = Published(0, 0, 0, {}, {})
         self.recompute: Callable[[Member], None] = lambda _: None
-        self._unborn: list[Member] = []
+        self.outlets = Outlets()
+        self._wiring = Wiring(
+            self.root,
+            self.errors,
+            from_start=from_start,
+            committing=past is not None,
+            take=self._take,
+            failed=self.failed,
+        )
         if intake is not None:
             self._learn(intake)
         self._publish()
@@ -92,8 +111,8 @@ class Pipeline:
         self.members.append(member)
         if self._closed:
             self._add_late(member)
-        elif self._graph is not None:
-            self._connect(member)
+        else:
+            self._wiring.connect(member, self.published.done)
         self._publish()
         self._recompute([member])
         return member
@@ -110,14 +129,7 @@ class Pipeline:
                 self.recompute(member)
 
     def _add_late(self, member: Member) -> None:
-        rows = self.root.held.frame()
-        if rows.width and not isinstance(member.node, (Recompute, Errors)):
-            self._graph = Graph(self.source)
-            member.began = None if self.from_start else first_time(rows)
-            self._start(member, rows)
-            self._graph = None
-        elif isinstance(member.node, Errors):
-            member.put(appended(self.errors.held.frame()))
+        self._wiring.add_late(member)
         member.held = member.seal()
         member.handle = None
         self.budget.release(member)
@@ -141,13 +153,12 @@ class Pipeline:
         for member in self.members:
             self.budget.release(member)
             member.close()
-        self._graph = None
-        self._by_handle.clear()
+        self._wiring.close()
         self._closed = True
 
     def orphaned(self) -> None:
         """In a forked child: touch nothing, run nothing."""
-        self._graph = None
+        self._wiring.close()
         self._closed = True
 
     def restart(self, *, from_start: bool) -> None:
@@ -158,96 +169,37 @@ class Pipeline:
             if change is not None:
                 told[member] = change
         self.counts = SourceCounts()
-        self.from_start = from_start
-        self._by_handle.clear()
-        self._unborn.clear()
-        if self.intake is not None:
-            self._graph = Graph(self.source)
-            for member in self.members:
-                self._connect(member)
+        self._wiring.anew(from_start=from_start)
+        for member in self.members:
+            self._wiring.connect(member, {})
         self._publish({}, -self.published.records, anew=True)
         for member, change in told.items():
             member.tell(change)
         self._recompute(self.members)
 
+    @property
+    def from_start(self) -> bool:
+        """Whether the source began at the first record there is."""
+        return self._wiring.from_start
+
+    def expired(self, window: Window) -> pl.DataFrame:
+        """Rows of a window that an earlier reading had brought home."""
+        return self._wiring.expired(window)
+
     def _learn(self, intake: Intake) -> None:
         """The schema is known: open the stores, connect the plans."""
         self.intake = intake
-        schema = intake.schema
         # A frozen value is told its columns once, by the first record; before that it says None.
-        object.__setattr__(self.source, "schema", schema)
-        self._graph = Graph(self.source)
-        self.root.open(pl.Schema({**schema, **HIDDEN_SCHEMA}))
-        self.errors.open(intake.take([]).rejected.schema)
+        object.__setattr__(self.source, "schema", intake.schema)
+        past = self._past
+        self._wiring.learn(intake, None if past is None else past.memory(intake.number))
         for member in self.members:
-            self._connect(member)
-
-    def _connect(self, member: Member) -> None:
-        """Put a frame's plan into the graph and run what is kept through it."""
-        apart = member in (self.root, self.errors) or isinstance(member.node, Recompute)
-        if self._graph is None or apart:
-            return
-        if isinstance(member.node, Errors):
-            member.put(appended(self.errors.seal().frame()))
-            return
-        seed = self.root.seal().frame()
-        whole = self.from_start and not self._forgotten()
-        if not seed.height and not whole:
-            self._foresee(member, seed)
-            return
-        if not whole:
-            member.began = first_time(seed)
-        if self._forgotten():
-            done = self.published.done
-            member.since = first_offsets(seed, done, self.intake)
-        self._start(member, seed)
-
-    def _foresee(self, member: Member, nothing: pl.DataFrame) -> None:
-        """It begins with the first record that comes; its columns are known before."""
-        self._unborn.append(member)
-        if member.store is None:
-            graph = Graph(self.source)
-            first = graph.first_change(graph.add(member.node, nothing))
-            if first is not None and first.change.added.width:
-                member.open(first.change.added.schema)
-
-    def _start(self, member: Member, seed: pl.DataFrame | None) -> None:
-        graph = self._graph
-        if graph is None:  # pragma: no cover - a frame starts in a graph
-            return
-        rows = member.keep.rows if member.key else None
-        most = {} if rows is None else {"max_open": rows}
-        try:
-            member.handle = graph.add(member.node, seed, began=member.began, **most)
-        except Exception as error:  # noqa: BLE001 - shown on the frame, siblings go on
-            self.failed(member, error)
-            return
-        self._by_handle[member.handle] = member
-        first = graph.first_change(member.handle)
-        if first is not None:
-            self._take(member, first)
+            self._wiring.connect(member, self.published.done)
 
     def _disconnect(self, member: Member) -> None:
-        if member.handle is not None and self._graph is not None:
-            self._graph.remove(member.handle)
-            self._by_handle.pop(member.handle, None)
-        member.handle = None
+        self._wiring.disconnect(member)
         member.state_bytes = 0
         self.budget.release(member)
-
-    def _be_born(self, rows: pl.DataFrame) -> None:
-        """Frames that wait for their first record begin with `rows`, which come next."""
-        waiting, self._unborn = self._unborn, []
-        for member in waiting:
-            if member in self.members:
-                member.began = first_time(rows)
-                if self.published.done:
-                    member.since = dict(self.published.done)
-                self._start(member, None)
-
-    def _forgotten(self) -> int:
-        store = self.root.store
-        return store.counts().forgotten if store is not None else 0
 
     # -- one micro-batch ---------------------------------------------------------------
 
@@ -258,7 +210,8 @@ class Pipeline:
         holding: frozenset[Partition],
         final: bool,
         done: Mapping[Partition, Offset],
-    ) -> None:
+        number: int = 0,
+    ) -> Low | None:
         """Decode `blocks`, run every plan once, publish one version.
 
         Args:
@@ -267,20 +220,27 @@ class Pipeline:
             holding: partitions that hold the watermark back.
             final: the bounded input is at its end; every window closes.
             done: where each partition will be after this batch.
+            number: of the batch, as outlets acknowledge it.
+
+        Returns:
+            What is still needed, if this reading commits.
         """
+        self.outlets.number = number
         if self.intake is None and blocks:
             self._learn(self._discover(blocks))
-        if self.intake is None or self._graph is None:
+        graph = self._wiring.graph
+        if self.intake is None or graph is None:
             self._publish(done)
-            return
+            self.outlets.put(number, {})
+            return None
         taken = self.intake.take(blocks)
         self.counts.add(taken)
-        if self._unborn and taken.rows.height:
-            self._be_born(taken.rows)
+        if taken.rows.height:
+            self._wiring.be_born(taken.rows, self.members, self.published.done)
         numbers = frozenset(self.intake.number(p) for p in holding)
-        told: Told = {self.root: self._put_source(taken)}
+        told: Told = {self.root: self._put_source(taken, graph.watermark)}
         told |= self._put_errors(taken.rejected)
-        outcomes = self._graph.step(Batch(taken.rows, numbers, final))
+        outcomes = graph.step(Batch(taken.rows, numbers, final))
         told |= self._put_derived(outcomes)
         shrink_to_fit(self.members, self.budget, told)
         self._publish(done, taken.received)
@@ -288,18 +248,19 @@ class Pipeline:
             member.tell(change)
         if taken.received:
             self._recompute(self.members)
+        self.outlets.put(number, told)
+        return None if self._past is None else graph.low
 
     def _put_derived(self, outcomes: Mapping[int, Outcome]) -> Told:
         told: Told = {}
         for handle, outcome in outcomes.items():
-            member = self._by_handle[handle]
+            member = self._wiring.member(handle)
             put = self._take(member, outcome)
             if put is not None or member.error is not None:
                 told[member] = put or appended(pl.DataFrame())
         return told
 
-    def _put_source(self, taken: Taken) -> Change:
-        watermark = self._graph.watermark if self._graph is not None else None
+    def _put_source(self, taken: Taken, watermark: datetime | None) -> Change:
         if self.root.began is None and not self.from_start:
             self.root.began = first_time(taken.rows)
         return self.root.put(appended(taken.rows)._replace(watermark=watermark))

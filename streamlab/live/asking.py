@@ -11,8 +11,9 @@ import polars as pl
 from streamlab.changes import PART, TIME, WINDOW_START
 from streamlab.clocks import SYSTEM
 from streamlab.frames.feed import Feed
-from streamlab.frames.fetching import RATE_OVER
+from streamlab.frames.hopper import RATE_OVER
 from streamlab.frames.members import Member
+from streamlab.live import sharing
 from streamlab.live.cells import Entry
 from streamlab.live.stats import OperatorStats, SourceStats, Stats, StoreStats
 from streamlab.observed import State, Status
@@ -38,6 +39,7 @@ def stats(feed: Feed, member: Member) -> Stats:
                 source.decoded,
                 source.rejected,
                 source.lost,
+                source.rebalances,
                 dict(source.missing),
                 dict(source.extra),
             ),
@@ -60,7 +62,7 @@ def stats(feed: Feed, member: Member) -> Stats:
 def status(feed: Feed, member: Member, stale: str) -> Status:
     """One moment in numbers; reads only what may be read from any thread."""
     state, detail = _state(feed, member)
-    newest = feed.fetch.newest_ms
+    newest = feed.fetch.hopper.newest_ms
     lag = None if newest is None else max(0, feed.spec.clock.now_ms() - newest) / 1000
     return Status(
         state=state,
@@ -117,14 +119,16 @@ def _moving(feed: Feed) -> tuple[State, str]:
 
 
 def _lag_words(feed: Feed) -> str:
-    if feed.fetch.newest_ms is None:
+    if feed.fetch.hopper.newest_ms is None:
         return ""
-    return f"lag {age((feed.spec.clock.now_ms() - feed.fetch.newest_ms) / 1000)}"
+    return f"lag {age((feed.spec.clock.now_ms() - feed.fetch.hopper.newest_ms) / 1000)}"
 
 
 def _rate(feed: Feed) -> float:
     now = SYSTEM.running()
-    arrivals = [(at, n) for at, n in list(feed.fetch.arrivals) if at >= now - RATE_OVER]
+    arrivals = [
+        (at, n) for at, n in list(feed.fetch.hopper.arrivals) if at >= now - RATE_OVER
+    ]
     if not arrivals:
         return 0.0
     over = max(now - arrivals[0][0], 1.0)
@@ -144,7 +148,7 @@ def _notes(feed: Feed, member: Member) -> tuple[str, ...]:
         notes.append(f"its state takes {share:.0%} of the budget")
     if feed.pipeline.counts.lost:
         notes.append(f"{feed.pipeline.counts.lost} lost")
-    return tuple(notes)
+    return (*notes, *sharing.notes(feed))
 
 
 def stale(frame: Any) -> str:

@@ -22,7 +22,11 @@ Batch = pl.DataFrame | Change
 
 
 class Gathered:
-    """Changes since the last look, as one."""
+    """Changes since the last look, as one.
+
+    Attributes:
+        first: number of the micro-batch of the first change waiting; None if none waits.
+    """
 
     def __init__(self, member: Member, most_rows: Callable[[], int]) -> None:
         """`most_rows` says how many rows the frame itself holds now."""
@@ -31,15 +35,18 @@ class Gathered:
         self._lock = threading.Lock()
         self._changes: list[Change] = []
         self._rows = 0
+        self.first: int | None = None
 
-    def add(self, change: Change) -> bool:
-        """Take in a change; True if it is the first one waiting."""
+    def add(self, change: Change, number: int = 0) -> bool:
+        """Take in a change of micro-batch `number`; True if it is the first one waiting."""
         if not (change.added.height or change.removed.height):
             return False
         with self._lock:
             self._changes.append(change)
             self._rows += change.added.height
             first = len(self._changes) == 1
+            if first:
+                self.first = number
             if not self._key:
                 self._trim()
             elif len(self._changes) > 64:
@@ -62,6 +69,7 @@ class Gathered:
             change = self._merged()
             self._changes = []
             self._rows = 0
+            self.first = None
             return change
 
     def _merged(self) -> Change:
@@ -90,7 +98,14 @@ class Gathered:
 
 
 class Batches:
-    """An iterator over a frame's batches, for both kinds of `for`."""
+    """An iterator over a frame's batches, for both kinds of `for`.
+
+    What a finished iteration had in hand may be committed, if the source commits; what was in
+    hand or waiting when the loop was left may not, until another loop over the frame begins.
+
+    Attributes:
+        over: whether the loop was left.
+    """
 
     def __init__(self, feed: Feed, member: Member, note: str) -> None:
         """Begin to listen now; what came before is in `.df`."""
@@ -98,22 +113,39 @@ class Batches:
         self._member = member
         self._note = note
         self._gathered = Gathered(member, lambda: member.held.height)
+        self._in_hand: int | None = None
+        self.over = False
+        feed.pipeline.outlets.follow(self)
         self._unlisten = member.listen(self._take_in)
 
     def _take_in(self, change: Change) -> None:
-        self._gathered.add(change)
+        self._gathered.add(change, self._feed.pipeline.outlets.number)
 
     def close(self) -> None:
         """Listen no more."""
+        self.over = True
         self._unlisten()
+
+    @property
+    def what(self) -> object:
+        """The frame, for which a later loop takes this one's place."""
+        return self._member
+
+    def finished(self, now: int) -> int:
+        """As `Follower`."""
+        some = [n for n in (self._gathered.first, self._in_hand) if n is not None]
+        return min([now, *(number - 1 for number in some)])
 
     async def _next(self) -> Batch | None:
         """The next batch; None at the end. On the I/O loop."""
+        self._in_hand = None
         while True:
             seen = self._feed.announced
+            first = self._gathered.first
             finished = self._feed.finished or self._member.gone
             change = self._gathered.take()
             if change is not None:
+                self._in_hand = first
                 return change if self._member.key else change.added
             error = self._member.error or self._feed.error
             if error is not None:

@@ -18,6 +18,7 @@ from streamlab.changes import HIDDEN, PART, SEQ, STAMP, TIME, WINDOW_START
 from streamlab.errors import ParityError, UsageError
 from streamlab.frames.feed import Feed
 from streamlab.frames.members import Member
+from streamlab.intake import NS_PER_MS
 from streamlab.live import asking
 from streamlab.live.waiting import grouped
 from streamlab.plans import nodes
@@ -119,7 +120,12 @@ def _moment(frame: Any) -> _Moment:
         return _Moment(
             rows_of(member),
             _forgotten(member),
-            None if late is None else _pairs(rows_of(late), _forgotten(late)),
+            None
+            if window is None or late is None
+            else _missed(
+                _pairs(rows_of(late), _forgotten(late)),
+                feed.pipeline.expired(window.plan),
+            ),
             published.done,
             feed.pipeline.counts.rejected,
         )
@@ -155,6 +161,14 @@ def _pairs(late: pl.DataFrame, forgotten: int) -> pl.DataFrame | None:
             "any more."
         )
     return late.select(PART, STAMP, SEQ, WINDOW_START) if late.height else None
+
+
+def _missed(late: pl.DataFrame | None, expired: pl.DataFrame) -> pl.DataFrame | None:
+    """Late rows, and those that an earlier reading of the group had brought home."""
+    if not expired.height:
+        return late
+    before = expired.select(PART, STAMP, SEQ, WINDOW_START)
+    return before if late is None else pl.concat([late, before])
 
 
 def _rows_again(
@@ -248,9 +262,15 @@ def _text(value: bytes) -> str:
 
 def _coordinates(block: Records) -> tuple[list[int], list[int]]:
     """Broker time and offset (on Redis the id's two halves) of each record."""
-    if block.timestamps_ms is not None:
-        return list(block.timestamps_ms), [int(o) for o in block.offsets]
+    stamps = block.timestamps_ms
+    if stamps is not None and not isinstance(block.offsets[0], bytes):
+        return list(stamps), [int(o) for o in block.offsets]
     halves = [bytes(o).split(b"-") for o in block.offsets]
+    if (
+        stamps is not None
+    ):  # ids that count nanoseconds: intake folds the rest into one number
+        rest = [(int(a) % NS_PER_MS) << 16 | int(b) for a, b in halves]
+        return list(stamps), rest
     return [int(a) for a, _ in halves], [int(b) for _, b in halves]
 
 

@@ -7,19 +7,29 @@ it, a store (`member`). Its verbs are polars' verbs and make new live frames on 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, Self
 
 import polars as pl
 
 from streamlab.durations import seconds
-from streamlab.errors import UsageError, WaitTimeoutError
+from streamlab.errors import ModeError, UsageError, WaitTimeoutError
 from streamlab.frames.recompute import evaluate
 from streamlab.live import asking
 from streamlab.live.batches import Batches, on_batch
 from streamlab.live.cells import CELLS
+from streamlab.live.leaving import Sink, attach
 from streamlab.live.verbs import Verbs
-from streamlab.live.waiting import Condition, Wait, counted, grouped, reached, satisfied
+from streamlab.live.waiting import (
+    Condition,
+    Wait,
+    counted,
+    grouped,
+    reached,
+    satisfied,
+    shared_out,
+)
 from streamlab.plans import nodes
 from streamlab.runtime.loop import io
 
@@ -107,6 +117,15 @@ class LiveFrame(Verbs):
 
     async def _resolve(self, what: Any) -> Condition:
         whole = what is None
+        sharing = self._feed.spec.sharing
+        if sharing is not None and sharing.mode == "load-balanced":
+            if whole:
+                return shared_out(self._feed, self._member)
+            raise ModeError(
+                f"wait({what!r}): group {sharing.group!r} shares the topic, so the position may "
+                "be another member's. wait() waits for this member's share, wait(count=…) for "
+                "records."
+            )
         clock = self._feed.spec.clock
         target = await self._topic.resolve("latest" if whole else what, "what", clock)
         return reached(self._feed, self._member, target, within=whole)
@@ -136,13 +155,50 @@ class LiveFrame(Verbs):
 
     # -- control -----------------------------------------------------------------------
 
-    def stop(self) -> None:
-        """End it: a source with all frames on it, a derived frame alone. `df` stays."""
+    def stop(self, *, crash: bool = False) -> None:
+        """End it: a source with all frames on it, a derived frame alone. `df` stays.
+
+        A source that commits does so now, and leaves its group.
+
+        Args:
+            crash: end a source as a kill -9 would: nothing is committed, nobody is told, and
+                what was not committed comes again, to the next reader or another member.
+        """
+        if crash:
+            self._sources_own("stop(crash=True)")
         if self._parent is not None:
             self._leave()
         else:
-            self._feed.stop()
+            self._feed.stop(crash=crash)
         CELLS.gone(self)
+
+    def commit(self) -> None:
+        """Commit for the group what is done with; the source's alone.
+
+        It happens by itself every five seconds and at `stop()`. It never passes what a sink or
+        a loop (`for batch in live`) has not finished, or what an open window still needs.
+
+        Raises:
+            ModeError: it reads without a group.
+            BrokerError: it was not committed; what is done with may come again.
+        """
+        self._sources_own("commit")
+        io().call(self._feed.commit(), twin="live.aio.commit()")
+
+    def to(self, sink: Callable[[Any], object], *, name: str = "") -> Sink:
+        """Hand everything to a function, which may take its time and misses nothing.
+
+        It is called with what the frame holds now, then with every change, one call at a time,
+        on a thread of its own. While it is two micro-batches behind, the source fetches nothing.
+        With a group, records are committed after the call has returned; if it raises, the
+        source stops, and what it had not taken comes again.
+
+        Args:
+            sink: gets the new rows as a polars frame; of a frame whose rows are revised a
+                `Change` (`added`, `removed`).
+            name: as the status shows it; the function's own by default.
+        """
+        return attach(self, sink, name)
 
     def pause(self) -> None:
         """Fetch nothing until `resume()`; the source's alone."""
@@ -176,7 +232,7 @@ class LiveFrame(Verbs):
     def _sources_own(self, verb: str) -> None:
         if self._parent is not None:
             raise UsageError(
-                f"{verb} belongs to the source: {self.source.name}.{verb}() "
+                f"{verb} belongs to the source: {self.source.name}.{_called(verb)} "
                 f"({self.siblings()} frames hang on it)."
             )
 
@@ -258,9 +314,18 @@ class Aio:
         self._frame._sources_own("seek")  # noqa: SLF001
         await io().bridge(self._frame._seek(position))  # noqa: SLF001
 
-    async def stop(self) -> None:
+    async def commit(self) -> None:
+        """As `LiveFrame.commit`."""
+        self._frame._sources_own("commit")  # noqa: SLF001
+        await io().bridge(self._frame._feed.commit())  # noqa: SLF001
+
+    async def stop(self, *, crash: bool = False) -> None:
         """As `LiveFrame.stop`, without blocking the caller's loop."""
-        await asyncio.to_thread(self._frame.stop)
+        await asyncio.to_thread(functools.partial(self._frame.stop, crash=crash))
+
+
+def _called(verb: str) -> str:
+    return verb if verb.endswith(")") else f"{verb}()"
 
 
 def chart(chart: Any) -> Any:

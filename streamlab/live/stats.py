@@ -15,6 +15,7 @@ class SourceStats:
         decoded: those that became rows.
         rejected: those that could not be decoded; they are in `.errors`.
         lost: records the broker no longer had when they were due.
+        rebalances: how often partitions came from or went to other members of the group.
         missing: per column, how many rows lack the field (it is null there).
         extra: per field outside the schema, how often it came and where first.
     """
@@ -23,6 +24,7 @@ class SourceStats:
     decoded: int
     rejected: int
     lost: int
+    rebalances: int
     missing: Mapping[str, int]
     extra: Mapping[str, tuple[int, str]]
 
@@ -37,7 +39,8 @@ class OperatorStats:
         filtered: those that a filter held back.
         rejected: those without an event time, or dated too far ahead.
         late: those that came after all their windows had closed.
-        expired: those whose state had outlived its time to live.
+        expired: those whose state had outlived its time to live, or that came again after a
+            resumed reading's commit and whose windows had been closed with them.
         state_bytes: what the steps hold beside the frame.
         evicted: open windows given up to stay inside `keep`.
     """
@@ -90,6 +93,11 @@ class Stats:
     def lost(self) -> int:
         """Records the broker no longer had."""
         return self.source.lost
+
+    @property
+    def rebalances(self) -> int:
+        """How often partitions came from or went to other members of the group."""
+        return self.source.rebalances
 
     @property
     def late(self) -> int:

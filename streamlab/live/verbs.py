@@ -11,7 +11,7 @@ from streamlab.errors import LatenessNeededError, RevisingFrameError, UsageError
 from streamlab.frames.keeping import parse_keep
 from streamlab.frames.members import Member
 from streamlab.frames.store import Keep
-from streamlab.live import asking
+from streamlab.live import asking, sharing
 from streamlab.live.reading import Reading
 from streamlab.live.windows import WindowBuilder, window_spec
 from streamlab.plans import nodes
@@ -109,6 +109,7 @@ class Verbs(Reading):
             RevisingFrameError: this frame's own rows are revised.
         """
         self._refuse_revised("window")
+        sharing.refuse_window(self, lateness=lateness)
         spec = window_spec(
             self,
             every=every,

@@ -35,12 +35,29 @@ def reached(feed: Feed, member: Member, target: Resolved, *, within: bool) -> Co
     def check() -> bool:
         published = feed.published
         done, start = published.done, feed.spec.start
+        known = {p: done.get(p, start.get(p)) for p in target}
         there = all(
-            offset_rank(done.get(p, start[p])) >= offset_rank(end_of(p))
-            for p in target
-            if p in start
+            # A partition that came to be after the start is noticed soon, if at all.
+            feed.spec.grown is None
+            if at is None
+            else offset_rank(at) >= offset_rank(end_of(p))
+            for p, at in known.items()
         )
         return there and _current(feed, member, published.records)
+
+    return check
+
+
+def shared_out(feed: Feed, member: Member) -> Condition:
+    """Whether a member of a group has taken in all that is there of its share."""
+
+    def check() -> bool:
+        states, done = feed.fetch.states, feed.published.done
+        there = states and all(
+            state.caught_up and offset_rank(done.get(p, -1)) >= offset_rank(state.next)
+            for p, state in states.items()
+        )
+        return bool(there) and _current(feed, member, feed.published.records)
 
     return check
 
@@ -126,7 +143,7 @@ class Wait:
             return f"The broker can't be reached: {trouble}."
         if feed.paused:
             return "The source is paused: resume()."
-        newest = feed.fetch.newest_ms
+        newest = feed.fetch.hopper.newest_ms
         if newest is None:
             return "The source is quiet: no record has come yet."
         age = max(0.0, (feed.spec.clock.now_ms() - newest) / 1000)

@@ -128,6 +128,7 @@ class Closer(NamedTuple):
 
     close: Callable[[], Awaitable[None]]
     orphaned: Callable[[], None]
+    last: bool
 
 
 class Supervised:
@@ -281,6 +282,7 @@ class IoLoop:
         closer: Callable[[], Awaitable[None]],
         *,
         orphaned: Callable[[], None] = lambda: None,
+        last: bool = False,
     ) -> Callable[[], None]:
         """Await `closer()` when the process ends; returns the way to take it back.
 
@@ -288,8 +290,9 @@ class IoLoop:
             closer: closes something, on the I/O loop.
             orphaned: called in a forked child, where neither this loop nor the connections
                 came along: must not wait for anything.
+            last: once all others are closed; what they need for that, as a connection.
         """
-        entry = Closer(closer, orphaned)
+        entry = Closer(closer, orphaned, last)
         self._closers.append(entry)
 
         def undo() -> None:
@@ -322,9 +325,16 @@ class IoLoop:
 
     async def _wind_up(self) -> None:
         closers, self._closers = self._closers, []
-        ends = [asyncio.create_task(_closed(each.close)) for each in closers]
-        if ends:
-            await asyncio.wait(ends, timeout=CLOSE_SECONDS * 0.75)
+        ends: list[asyncio.Task[None]] = []
+        for last, most in ((False, 0.7), (True, 0.15)):
+            now = [
+                asyncio.create_task(_closed(each.close))
+                for each in closers
+                if each.last is last
+            ]
+            if now:
+                await asyncio.wait(now, timeout=CLOSE_SECONDS * most)
+            ends += now
         # The loop must not stop before the cancelled tasks' `finally` clauses have run.
         for task in self._tasks:
             task.cancel()

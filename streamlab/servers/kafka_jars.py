@@ -21,7 +21,7 @@ VERSION = "4.1.0"
 VARIABLE = "STREAMLAB_KAFKA_LIBS"
 NEED_JAVA = (
     "a local Kafka needs Java 17 or newer, and there is no 'java' here: "
-    "apt-get install openjdk-17-jre-headless"
+    "apt-get install default-jre-headless"
 )
 NEED_MAVEN = (
     "a local Kafka fetches its jars with Maven, once, and there is no 'mvn' here: "

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
 import itertools
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Self
 
@@ -15,20 +17,28 @@ from streamlab.errors import UrlError
 from streamlab.live.frame import stop_all
 from streamlab.plugins import load
 from streamlab.runtime.loop import CLOSE_SECONDS, IoLoop, io
+from streamlab.topics.consumer import Consumer
+from streamlab.topics.looking import groups_frame
+from streamlab.topics.opening import open_consumer, open_producer, wish
+from streamlab.topics.producer import Choose, Producer
 from streamlab.topics.topic import Topic
-from streamlab.uri import StreamUrl, parse
+from streamlab.uri import StreamUrl, parse, sealed
+from streamlab.veil import veiled
 
 
 class _Name(NamedTuple):
-    """What makes two connections the same."""
+    """What makes two connections the same.
+
+    Attributes:
+        settings: a digest of URL and options, passwords included: nobody can read them from it.
+    """
 
     scheme: str
     loop: IoLoop
-    url: str
-    secret: str | None
-    options: str
+    settings: bytes
 
 
+_SALT = os.urandom(16)
 IN_PROCESS = ("memory", "demo")
 _counter = itertools.count(1)
 # Re-running a cell that opens a topic must not open another connection: one per broker.
@@ -38,14 +48,23 @@ _connections: dict[_Name, Connection] = {}
 def connection_for(url: StreamUrl, options: Mapping[str, object]) -> Connection:
     """The process's connection to a broker, made on first use; making it does not connect."""
     loop = io()
-    secret = url.password.reveal() if url.password is not None else None
-    settings = repr(sorted(options.items()))
-    name = _Name(url.scheme, loop, str(url.broker), secret, settings)
+    name = _Name(url.scheme, loop, _digest(url, options))
     if name not in _connections:
         made: Connection = load("backends", url.scheme).connect(url, options)
         _connections[name] = made
-        loop.on_close(made.aclose)
+        loop.on_close(made.aclose, last=True)
     return _connections[name]
+
+
+def _digest(url: StreamUrl, options: Mapping[str, object]) -> bytes:
+    password = "" if url.password is None else f"password={url.password.reveal()}"
+    settings = [
+        f"{name}={value if isinstance(value, str) else repr(value)}"
+        for given in (url.params, options)
+        for name, value in sorted(given.items())
+    ]
+    parts = [str(url.broker), password, *settings]
+    return hashlib.blake2b(repr(parts).encode(), key=_SALT).digest()
 
 
 class Broker:
@@ -60,6 +79,91 @@ class Broker:
     def place(self) -> str:
         """Scheme, host and port; never a secret."""
         return self._url.place
+
+    # -- for async programs --------------------------------------------------------------
+
+    def consumer(
+        self,
+        names: str | Iterable[str],
+        *,
+        group: str | None = None,
+        mode: str | None = None,
+        start: Any = None,
+        until: Any = None,
+        member: str | None = None,
+        acks: str = "auto",
+        commit_every: Any = "5s",
+    ) -> Consumer:
+        """Messages one by one, for an async program.
+
+        Args:
+            names: of topics; "*" in one stands for any characters: "sensor-*".
+            group: for which it commits; None commits nothing.
+            mode: None is "real-time" without a group and "load-balanced" with one (members share
+                the messages); "resumable" is one reader that goes on where it stopped.
+            start: the first message, as for `Topic.read`; what the group has committed goes
+                before it. Default: "latest".
+            until: the first message not delivered; then the iteration ends.
+            member: what it is called in a group that is shared.
+            acks: "auto": a message is done once the next is asked for. "manual": by `ack`.
+            commit_every: how often to commit what is done; None leaves it to `commit` and
+                `end`.
+
+        Raises:
+            UsageError: group, mode and the rest don't fit.
+            BrokerError: the broker can't be read.
+        """
+        asked = wish(
+            names,
+            group=group,
+            mode=mode,
+            start=start,
+            until=until,
+            member=member,
+            acks=acks,
+            commit_every=commit_every,
+        )
+        return io().call(
+            open_consumer(self.connection, asked), twin="broker.aio.consumer(…)"
+        )
+
+    def producer(
+        self,
+        topic: str | None = None,
+        *,
+        partition_by: str | Choose = "key",
+        partitions: int | None = None,
+        transactional_id: str | None = None,
+    ) -> Producer:
+        """Sends messages one by one, for an async program.
+
+        Args:
+            topic: where to; None: `anchor` it later, or `send_to`.
+            partition_by: "key" (equal keys go to one partition, without a key in turn),
+                "round-robin" (in turn, whatever the key), or a function of key, value and the
+                number of partitions that returns one of them.
+            partitions: how many a topic gets that isn't there yet.
+            transactional_id: what the broker knows it by; it then sends in transactions only.
+
+        Raises:
+            UsageError: this kind of broker has no transactions.
+            BrokerError: the broker can't be reached.
+        """
+        work = open_producer(
+            self.connection, topic, partition_by, partitions, transactional_id
+        )
+        return io().call(work, twin="broker.aio.producer(…)")
+
+    # -- looking -------------------------------------------------------------------------
+
+    def groups(self) -> pl.DataFrame:
+        """The groups of readers there are: a row per group, topic, partition and member.
+
+        `committed` is the first record that may still be needed, `behind` how many records come
+        from there on, `pending` how many a member was given and has not committed, `idle` how
+        long it has been silent. What the broker doesn't know is null. Joins nothing.
+        """
+        return io().call(groups_frame(self.connection), twin="broker.aio.groups()")
 
     def topics(self) -> list[str]:
         """Names of the topics there are."""
@@ -109,6 +213,49 @@ class BrokerAio:
         """As `Broker.topics`."""
         return await io().bridge(self._broker.connection.topics())
 
+    async def groups(self) -> pl.DataFrame:
+        """As `Broker.groups`."""
+        return await io().bridge(groups_frame(self._broker.connection))
+
+    async def consumer(
+        self,
+        names: str | Iterable[str],
+        *,
+        group: str | None = None,
+        mode: str | None = None,
+        start: Any = None,
+        until: Any = None,
+        member: str | None = None,
+        acks: str = "auto",
+        commit_every: Any = "5s",
+    ) -> Consumer:
+        """As `Broker.consumer`."""
+        asked = wish(
+            names,
+            group=group,
+            mode=mode,
+            start=start,
+            until=until,
+            member=member,
+            acks=acks,
+            commit_every=commit_every,
+        )
+        return await io().bridge(open_consumer(self._broker.connection, asked))
+
+    async def producer(
+        self,
+        topic: str | None = None,
+        *,
+        partition_by: str | Choose = "key",
+        partitions: int | None = None,
+        transactional_id: str | None = None,
+    ) -> Producer:
+        """As `Broker.producer`."""
+        work = open_producer(
+            self._broker.connection, topic, partition_by, partitions, transactional_id
+        )
+        return await io().bridge(work)
+
     async def close(self) -> None:
         """As `Broker.close`."""
         await io().bridge(self._broker._close())  # noqa: SLF001 - one noun in two classes
@@ -128,6 +275,7 @@ def topic(
     Args:
         url: `redis://host/stream`, `file://./day.ss/trades`, `memory://lab/topic`,
             `demo://trades?rate=100`; or a polars frame, whose rows become a topic in memory.
+            `kafka://host/sensor-*` is every topic that matches, those still to come too.
         format: "json", "text" or "raw"; None finds out from a sample of both ends.
         schema: column → type, instead of the sample's.
         time: the column of event time; without it the broker's timestamp is used.
@@ -144,7 +292,10 @@ def topic(
         )
         made.send(url)
         return made
-    where = parse(url)
+    hidden, options = sealed(url), veiled(options)
+    # This frame may end in a traceback, and what it holds by a plain name with it.
+    del url
+    where = parse(hidden)
     if not where.topics:
         raise UrlError(
             f"{where} names no topic. Write {str(where).rstrip('/')}/NAME, or list what "
@@ -152,21 +303,24 @@ def topic(
         )
     truth = None
     if where.scheme == "demo":
-        truth = functools.partial(load("backends", "demo").truth, url)
+        truth = functools.partial(load("backends", "demo").truth, str(where))
     return Topic(
-        connection_for(where, options or {}),
+        connection_for(where, options),
         where.topics,
         format=format,
         schema=schema,
         time=time,
         meta=meta,
         truth=truth,
+        patterns=True,
     )
 
 
 def connect(url: str, *, options: Mapping[str, object] | None = None) -> Broker:
     """A broker by URL. Never connects; its calls do."""
-    return Broker(parse(url), options or {})
+    hidden, options = sealed(url), veiled(options)
+    del url
+    return Broker(parse(hidden), options)
 
 
 def demo(

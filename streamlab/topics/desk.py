@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -38,10 +38,12 @@ from streamlab.records import (
     Resolved,
     offset_rank,
 )
+from streamlab.topics import asking
+from streamlab.topics.asking import REQUEST_SECONDS
+from streamlab.topics.names import Names
 from streamlab.topics.outgoing import outgoing_rows, piece
 
 T = TypeVar("T")
-REQUEST_SECONDS = 10.0  # without progress
 SAMPLE_NEWEST, SAMPLE_OLDEST, SAMPLE_SECONDS = 1_000, 100, 2.0
 SEND_ROWS = 10_000
 READ_ROWS = 50_000
@@ -67,18 +69,24 @@ class Desk:
         schema: Mapping[str, Any] | None,
         time: str | None,
         meta: tuple[str, ...],
-        ids_are_text: bool,
+        patterns: bool = False,
     ) -> None:
         """Remember what was asked for; nothing is read yet."""
         self.connection = connection
         self.names = tuple(names)
         self.time = time
         self.meta = meta
-        self.ids_are_text = ids_are_text
+        self.ids_are_text = connection.ids_are_text
+        self._names = Names(connection, names, patterns=patterns)
         self._format_name = format_name
         self._schema = None if schema is None else pl.Schema(schema)
         self._chosen: Chosen | None = None
         self._format: Format | None = None
+
+    @property
+    def several(self) -> bool:
+        """Whether there may be more than one topic."""
+        return self._names.one is None
 
     @property
     def chosen(self) -> Chosen | None:
@@ -87,14 +95,27 @@ class Desk:
 
     async def info(self) -> list[PartitionInfo]:
         """One line per partition of every topic."""
-        lines = [await self.within(self.connection.info(name)) for name in self.names]
+        names = await self.current_names()
+        lines = [await self.within(self.connection.info(name)) for name in names]
         return list(itertools.chain(*lines))
+
+    async def current_names(self) -> tuple[str, ...]:
+        """The topics there are now that the names or patterns stand for.
+
+        Raises:
+            TopicNotFoundError: nothing matches a pattern.
+        """
+        return await self.within(self._names.current())
+
+    async def grown(self, known: Collection[Partition]) -> Resolved:
+        """Where partitions begin that are not among `known`, those of new topics too."""
+        return await self.within(self._names.grown(known))
 
     async def resolve(self, value: Any, what: str, clock: Clock = SYSTEM) -> Resolved:
         """One offset per partition for a `start` or `until` as the user wrote it."""
         position: Position = positions.parse(value, what=what, clock=clock)
         found: dict[Partition, Any] = {}
-        for name in self.names:
+        for name in await self.current_names():
             found.update(await self.within(self.connection.resolve(name, position)))
         return found
 
@@ -115,12 +136,7 @@ class Desk:
 
     async def within(self, work: Awaitable[T]) -> T:
         """`work`, or an error once the broker has been silent for too long."""
-        try:
-            return await asyncio.wait_for(work, REQUEST_SECONDS)
-        except TimeoutError:
-            raise ConnectError(
-                f"{self.connection.place} has not answered for {REQUEST_SECONDS:g} s."
-            ) from None
+        return await asking.within(self.connection, work)
 
     # -- decoding ----------------------------------------------------------------------
 
@@ -195,7 +211,7 @@ class Desk:
             meta=self.meta if meta is None else meta,
             partitions=(),
             ids_are_text=self.ids_are_text,
-            several_topics=len(self.names) > 1,
+            several_topics=self.several,
         )
 
     def discover(self, blocks: Sequence[Records]) -> Intake:
@@ -317,12 +333,13 @@ class Desk:
 
     async def send(self, rows: Any, key: Any, timestamp: Any) -> int:
         """Write rows to the topic; returns how many the broker acknowledged."""
-        if len(self.names) != 1:
+        topic = self._names.one
+        if topic is None:
             raise UsageError(f"send to one topic, not to {', '.join(self.names)}.")
         outgoing = outgoing_rows(rows, key, timestamp, self.format)
         if not outgoing.values:
             return 0
-        producer = await self.connection.producer(self.names[0])
+        producer = await self.connection.producer(topic)
         sent = 0
         try:
             for at in range(0, len(outgoing.values), SEND_ROWS):

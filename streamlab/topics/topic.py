@@ -9,22 +9,23 @@ import polars as pl
 
 from streamlab.backends.base import Connection
 from streamlab.clocks import SYSTEM, Clock
-from streamlab.durations import fixed_span, seconds, size
+from streamlab.durations import seconds, size
 from streamlab.errors import UsageError
 from streamlab.frames.feed import Feed
 from streamlab.frames.feedspec import FeedSpec
-from streamlab.frames.keeping import budget_bytes, parse_keep
 from streamlab.live.frame import LiveFrame
-from streamlab.plans.nodes import Source
 from streamlab.plugins import load
-from streamlab.records import META, OFFSET, PARTITION, TIMESTAMP, Resolved
+from streamlab.records import Resolved
 from streamlab.runtime.loop import io
 from streamlab.topics.card import card_bundle
 from streamlab.topics.desk import Desk
+from streamlab.topics.living import prepare
+from streamlab.topics.looking import info_frame
+from streamlab.topics.peeking import peek, wanted
+from streamlab.topics.sharing import committed
+from streamlab.topics.trimming import trim
 
 T = TypeVar("T")
-PEEK_BYTES = 2 * 10**9
-PEEK_META = (PARTITION, OFFSET, TIMESTAMP)
 
 
 class Topic:
@@ -44,8 +45,11 @@ class Topic:
         time: str | None = None,
         meta: bool | Iterable[str] = False,
         truth: Callable[[], pl.DataFrame] | None = None,
+        patterns: bool = False,
     ) -> None:
-        """Not called by users: see `sl.topic`. `truth` is a demo's."""
+        """Not called by users: see `sl.topic`. `truth` is a demo's; `patterns` lets "*" in a
+        name stand for any characters.
+        """
         self._connection = connection
         self._names = tuple(names)
         self.time = time
@@ -57,7 +61,8 @@ class Topic:
             "format_name": format,
             "schema": schema,
             "time": time,
-            "meta": _meta(meta),
+            "meta": wanted(meta),
+            "patterns": patterns,
         }
         self.errors = pl.DataFrame()
 
@@ -70,10 +75,7 @@ class Topic:
     def desk(self) -> Desk:
         """The topic's work on the I/O loop."""
         if self._desk_made is None:
-            text = self._connection.live_source == "redis"
-            self._desk_made = Desk(
-                self._connection, self._names, ids_are_text=text, **self._options
-            )
+            self._desk_made = Desk(self._connection, self._names, **self._options)
         return self._desk_made
 
     # -- looking -------------------------------------------------------------------------
@@ -83,48 +85,38 @@ class Topic:
         return self._call(self._peek(n), "topic.aio.peek(…)")
 
     async def _peek(self, n: Any) -> pl.DataFrame:
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise UsageError(f"peek({n!r}): a positive number of records.")
-        meta = (*PEEK_META, *(m for m in self.desk.meta if m not in PEEK_META))
-        found = await self.desk.read(
-            -n, "latest", max_rows=None, max_bytes=PEEK_BYTES, timeout=None, meta=meta
-        )
+        found = await peek(self.desk, n)
         self.errors = found.errors
-        if TIMESTAMP not in found.rows.columns:
-            return found.rows  # an empty topic of which nothing is known
-        # More may have come between the two positions; the newest `n` are asked for.
-        rows = found.rows.sort(TIMESTAMP, maintain_order=True).tail(n)
-        return rows.select(*meta, pl.exclude(meta))
+        return found.rows
 
-    def info(self) -> pl.DataFrame:
+    def info(self, group: str | None = None) -> pl.DataFrame:
         """One row per partition: first, next, records, bytes, newest, oldest, lag.
 
         `lag` is the age of the newest record. What the broker doesn't know is null.
-        """
-        return self._call(self._info(), "topic.aio.info()")
 
-    async def _info(self) -> pl.DataFrame:
-        lines = await self.desk.info()
-        offset = pl.String() if self.desk.ids_are_text else pl.Int64()
-        now = SYSTEM.now_ms()
-        columns: dict[str, tuple[list[Any], Any]] = {
-            "topic": ([x.partition.topic for x in lines], pl.String()),
-            "partition": ([x.partition.number for x in lines], pl.Int64()),
-            "first": ([x.first for x in lines], offset),
-            "next": ([x.next for x in lines], offset),
-            "records": ([x.records for x in lines], pl.Int64()),
-            "bytes": ([x.bytes for x in lines], pl.Int64()),
-            "newest": ([x.newest_ms for x in lines], pl.Datetime("ms", "UTC")),
-            "oldest": ([x.oldest_ms for x in lines], pl.Datetime("ms", "UTC")),
-            "lag": (
-                [None if x.newest_ms is None else now - x.newest_ms for x in lines],
-                pl.Duration("ms"),
-            ),
-        }
-        frame = pl.DataFrame(
-            {name: pl.Series(values, dtype=t) for name, (values, t) in columns.items()}
-        )
-        return frame if len(self._names) > 1 else frame.drop("topic")
+        Args:
+            group: adds what this group has `committed`, and how many records are `behind` that.
+        """
+        return self._call(self._info(group), "topic.aio.info()")
+
+    async def _info(self, group: str | None) -> pl.DataFrame:
+        desk = self.desk
+        lines = await desk.info()
+        done = None if group is None else await committed(desk, group)
+        frame = info_frame(lines, done, ids_are_text=desk.ids_are_text)
+        return frame if desk.several else frame.drop("topic")
+
+    def trim(self, *, keep: int | None = None, before: Any = None) -> int:
+        """Throw the oldest records away; returns how many are gone, as far as known.
+
+        Args:
+            keep: all but the newest so many of each partition (some brokers keep a few more).
+            before: all before this position, as for `read`.
+        """
+        return self._call(self._trim(keep, before), "topic.aio.trim(…)", 30.0)
+
+    async def _trim(self, keep: int | None, before: Any) -> int:
+        return await trim(self.desk, keep, before)
 
     def read(
         self,
@@ -199,6 +191,9 @@ class Topic:
         keep: Any = None,
         tick: Any = "100ms",
         idle: Any = "10s",
+        group: str | None = None,
+        mode: str | None = None,
+        member: str | None = None,
         clock: Clock | None = None,
         paused: bool = False,
     ) -> LiveFrame:
@@ -213,18 +208,28 @@ class Topic:
             tick: the longest a micro-batch waits; the first record after silence goes at once.
             idle: a partition that has been silent for so long no longer holds the watermark
                 back; None is never.
+            group: commit for this group. A committed position beats `start`.
+            mode: without a group "real-time": nothing is joined or committed. With one
+                "load-balanced" (the default): the topic is shared with the group's other
+                members; or "resumable": this reader alone, which goes on where it stopped.
+            member: what this reader is called in a shared group.
             clock: whose time `idle` and displays go by; the system's by default.
             paused: begin without fetching; `resume()` starts.
 
         Raises:
             TopicNotFoundError, ConnectError, AuthError …: the broker can't be read.
+            UsageError: group and mode don't fit.
         """
-        work = self._prepare(
+        work = prepare(
+            self.desk,
             start,
             until=until,
             keep=keep,
             tick=tick,
             idle=idle,
+            group=group,
+            mode=mode,
+            member=member,
             clock=clock,
             paused=paused,
         )
@@ -238,43 +243,6 @@ class Topic:
         )
         feed.begin()
         return frame
-
-    async def _prepare(
-        self,
-        start: Any,
-        *,
-        until: Any,
-        keep: Any,
-        tick: Any,
-        idle: Any,
-        clock: Clock | None,
-        paused: bool,
-    ) -> FeedSpec:
-        limits = parse_keep(keep)
-        pace = fixed_span(tick, "tick").seconds
-        silent = None if idle is None else fixed_span(idle, "idle").seconds
-        desk, clock = self.desk, clock or SYSTEM
-        begin = await desk.begin(start, clock)
-        stop = None if until is None else await desk.resolve(until, "until", clock)
-        await desk.learn()
-        intake = desk.intake()
-        return FeedSpec(
-            name=self.name,
-            connection=desk.connection,
-            begin=begin,
-            stop=stop,
-            source=Source(
-                self.name, None if intake is None else intake.schema, self.time
-            ),
-            intake=intake,
-            discover=desk.discover,
-            keep=limits,
-            budget_bytes=budget_bytes(limits),
-            tick=pace,
-            idle=silent,
-            clock=clock,
-            paused=paused,
-        )
 
     # -- shown ---------------------------------------------------------------------------
 
@@ -320,9 +288,13 @@ class TopicAio:
         """As `Topic.peek`."""
         return await io().bridge(self._topic._peek(n))  # noqa: SLF001
 
-    async def info(self) -> pl.DataFrame:
+    async def info(self, group: str | None = None) -> pl.DataFrame:
         """As `Topic.info`."""
-        return await io().bridge(self._topic._info())  # noqa: SLF001
+        return await io().bridge(self._topic._info(group))  # noqa: SLF001
+
+    async def trim(self, *, keep: int | None = None, before: Any = None) -> int:
+        """As `Topic.trim`."""
+        return await io().bridge(self._topic._trim(keep, before))  # noqa: SLF001
 
     async def read(
         self,
@@ -349,31 +321,25 @@ class TopicAio:
         keep: Any = None,
         tick: Any = "100ms",
         idle: Any = "10s",
+        group: str | None = None,
+        mode: str | None = None,
+        member: str | None = None,
         clock: Clock | None = None,
         paused: bool = False,
     ) -> LiveFrame:
         """As `Topic.live`."""
         topic = self._topic
-        work = topic._prepare(  # noqa: SLF001
+        work = prepare(
+            topic.desk,
             start,
             until=until,
             keep=keep,
             tick=tick,
             idle=idle,
+            group=group,
+            mode=mode,
+            member=member,
             clock=clock,
             paused=paused,
         )
         return topic._begin(await io().bridge(work))  # noqa: SLF001
-
-
-def _meta(meta: bool | Iterable[str]) -> tuple[str, ...]:  # noqa: FBT001 - the user's own
-    if isinstance(meta, bool):
-        return META if meta else ()
-    wanted = tuple(meta)
-    for name in wanted:
-        if name not in META:
-            raise UsageError(
-                f"meta={list(wanted)!r}: {name!r} is no metadata column. "
-                f"There are: {', '.join(META)}."
-            )
-    return wanted

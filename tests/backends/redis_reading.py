@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from streamlab.backends.redis import RedisConnection
+from streamlab.backends.redis_merged import MergedConsumer
 from streamlab.backends.redis_reader import RedisConsumer
 from streamlab.records import Earliest, Latest, Partition, Records
 
 
-async def reader(connection: RedisConnection, *topics: str) -> RedisConsumer:
+async def reader(
+    connection: RedisConnection, *topics: str
+) -> RedisConsumer | MergedConsumer:
     start: dict[Partition, Any] = {}
     stop: dict[Partition, Any] = {}
     for topic in topics:

@@ -20,6 +20,7 @@ from streamlab.errors import (
 )
 from streamlab.records import AtOffsets, AtTime, Earliest, Latest, Newest, Partition
 from tests.backends.file_lab import FileLab, connect
+from tests.contracts.assign import AssignContract
 from tests.contracts.backend import BackendContract
 from tests.contracts.lab import (
     T0,
@@ -40,7 +41,7 @@ async def lab(tmp_path: Path) -> AsyncIterator[FileLab]:
     await lab.connection.aclose()
 
 
-class TestFile(BackendContract):
+class TestFile(BackendContract, AssignContract):
     @pytest.fixture
     async def lab(self, lab: FileLab) -> FileLab:
         return lab

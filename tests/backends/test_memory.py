@@ -17,6 +17,7 @@ from streamlab.errors import (
     UsageError,
 )
 from streamlab.records import AtOffsets, Earliest, Latest, Outgoing, Partition
+from tests.contracts.assign import AssignContract
 from tests.contracts.backend import BackendContract
 from tests.contracts.lab import (
     NONE,
@@ -82,7 +83,7 @@ async def lab() -> AsyncIterator[MemoryLab]:
     await lab.connection.aclose()
 
 
-class TestMemory(BackendContract):
+class TestMemory(BackendContract, AssignContract):
     @pytest.fixture
     async def lab(self, lab: MemoryLab) -> MemoryLab:
         return lab

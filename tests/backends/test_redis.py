@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import redis.asyncio
+from redis.asyncio.cluster import RedisCluster
 
 from streamlab import servers, uri
 from streamlab.backends import redis as backend
 from streamlab.backends.base import Connection
+from tests.brokers import need
 from tests.contracts.backend import BackendContract
+from tests.contracts.groups import GroupContract, GroupLab
 from tests.contracts.lab import NONE, Abilities, Lab, Row
 
 pytestmark = pytest.mark.broker
+# Long enough for the living, who are asked in turn; a member that is gone waits for it.
+IDLE_S = 1.5
 
 
 @dataclass
@@ -25,7 +32,9 @@ class RedisLab:
     client: redis.asyncio.Redis
     # Ids only rise, and an entry always has its fields.
     can: Abilities = field(
-        default_factory=lambda: Abilities(any_times=False, tombstones=False)
+        default_factory=lambda: Abilities(
+            any_times=False, tombstones=False, alone=False
+        )
     )
 
     async def fill(
@@ -48,6 +57,9 @@ class RedisLab:
             if gone := [ids[place] for place in deleted.get(number, ())]:
                 await self.client.xdel(name, *gone)
 
+    async def wait_dead(self) -> None:
+        await asyncio.sleep(IDLE_S)
+
     async def trim(self, topic: str, partition: int, *, keep: int) -> None:
         await self.client.xtrim(topic, maxlen=keep, approximate=False)
 
@@ -61,3 +73,71 @@ class TestRedis(BackendContract):
         await connection.aclose()
         await client.flushdb()
         await client.aclose()
+
+
+class TestRedisGroups(GroupContract):
+    @pytest.fixture
+    async def lab(self, valkey: servers.Valkey) -> AsyncIterator[GroupLab]:
+        client = redis.asyncio.Redis(port=valkey.port, db=1)
+        quick = {"claim_idle": IDLE_S, "claim_interval": 0.2}
+        connection = backend.connect(uri.parse(f"{valkey.url}/1/"), quick)
+        yield RedisLab(connection, client)
+        await connection.aclose()
+        await client.flushdb()
+        await client.aclose()
+
+
+@dataclass
+class ClusterLab(RedisLab):
+    """A cluster, filled by redis-py's cluster client."""
+
+    async def fill(
+        self,
+        topic: str,
+        rows: Mapping[int, Sequence[Row]],
+        deleted: Mapping[int, Collection[int]] = NONE,
+    ) -> None:
+        for number, mine in rows.items():
+            name = f"{topic}:{number}" if len(rows) > 1 else topic
+            await self.client.xgroup_create(name, "makes", mkstream=True)
+            await self.client.xgroup_destroy(name, "makes")
+            pipe = self.client.pipeline()
+            for row in mine:
+                key = {"key": row.key} if row.key is not None else {}
+                entry = {"msg": row.value, **key, **dict(row.headers)}
+                pipe.xadd(name, entry, id=f"{row.ms}-*")  # type: ignore[arg-type]
+            ids = await pipe.execute() if mine else []
+            if gone := [ids[place] for place in deleted.get(number, ())]:
+                await self.client.xdel(name, *gone)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[servers.ValkeyCluster]:
+    need("valkey")
+    with servers.valkey_cluster() as together:
+        yield together
+
+
+@pytest.fixture
+async def cluster_lab(cluster: servers.ValkeyCluster) -> AsyncIterator[ClusterLab]:
+    client: Any = RedisCluster(port=cluster.nodes[0].port, host="127.0.0.1")
+    quick = {"claim_idle": IDLE_S, "claim_interval": 0.2}
+    connection = backend.connect(uri.parse(f"{cluster.url}/"), quick)
+    yield ClusterLab(connection, client)
+    await connection.aclose()
+    await client.flushall(target_nodes=RedisCluster.PRIMARIES)
+    await client.aclose()
+
+
+@pytest.mark.slow
+class TestRedisCluster(BackendContract):
+    @pytest.fixture
+    async def lab(self, cluster_lab: ClusterLab) -> Lab:
+        return cluster_lab
+
+
+@pytest.mark.slow
+class TestRedisClusterGroups(GroupContract):
+    @pytest.fixture
+    async def lab(self, cluster_lab: ClusterLab) -> GroupLab:
+        return cluster_lab

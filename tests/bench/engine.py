@@ -52,7 +52,7 @@ def window(
 def among(open_keys: int, batches: int = 60) -> float:
     """Median ms of a batch of 1,000 rows, each of another key, with so many keys open."""
     names = np.array([f"key{i}" for i in range(open_keys)])
-    graph = Graph(Source("bench"))
+    graph = Graph()
     handle = graph.add(window(3600 * SECOND, None), None, max_open=2 * open_keys)
     graph.step(Batch(rows(np.zeros(open_keys), names, 0), HOLDING))
     took = []
@@ -73,7 +73,7 @@ def among(open_keys: int, batches: int = 60) -> float:
 def through(aggs: tuple[pl.Expr, ...], per_second: int, blocks: int = 20) -> None:
     """Rows a second into windows of 1 s by 100 symbols, in blocks of 50,000."""
     names = np.array([f"S{i}" for i in range(100)])
-    graph = Graph(Source("bench"))
+    graph = Graph()
     handle = graph.add(window(SECOND, 2 * SECOND, aggs), None)
     took = []
     for number in range(blocks):

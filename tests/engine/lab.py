@@ -12,7 +12,7 @@ from streamlab.changes import HIDDEN_SCHEMA
 from streamlab.durations import Span
 from streamlab.engine.graph import Graph
 from streamlab.engine.outcome import Batch, Outcome
-from streamlab.plans.nodes import Closed, Late, Node, Source, Window
+from streamlab.plans.nodes import Closed, Late, Node, Window
 
 SECOND = 1_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -80,7 +80,7 @@ class Lab:
         self, node: Window, seed: pl.DataFrame | None = None, **given: Any
     ) -> None:
         self.node = node
-        self.graph = Graph(Source("lab"))
+        self.graph = Graph()
         plans: dict[str, Node] = {
             "window": node,
             "closed": Closed(node),

@@ -34,7 +34,7 @@ x, y = pl.col("x"), pl.col("y")
 
 
 def ran(node: Node, *batches: pl.DataFrame) -> list[Outcome]:
-    graph = Graph(SOURCE)
+    graph = Graph()
     handle = graph.add(node, None)
     return [graph.step(Batch(rows, frozenset({0})))[handle] for rows in batches]
 
@@ -194,7 +194,7 @@ def test_a_step_that_writes_over_a_key_is_refused():
 
 def test_frames_that_name_one_window_share_its_state():
     frame = window(SOURCE, [N])
-    graph = Graph(SOURCE)
+    graph = Graph()
     plans: list[Node] = [
         frame,
         Filter(frame, (pl.col("n") > 1,)),
@@ -212,7 +212,7 @@ def test_frames_that_name_one_window_share_its_state():
 
 def test_a_failing_frame_names_step_and_record_and_its_siblings_go_on():
     bad = WithColumns(Filter(SOURCE, (x != 2,)), (y.cast(pl.Int64).alias("z"),))
-    graph = Graph(SOURCE)
+    graph = Graph()
     broken, fine = graph.add(bad, None), graph.add(Filter(SOURCE, (x > 0,)), None)
     rows = table(
         [1, 2, 3, 4, 5], x=[1, 2, 3, 4, 5], y=["1", "oops", "3", "four", "five"]
@@ -238,7 +238,7 @@ def test_a_failing_frame_names_step_and_record_and_its_siblings_go_on():
 
 def test_a_window_that_fails_takes_the_rows_before_and_stops_with_its_frames():
     frame = window(SOURCE, [y.cast(pl.Int64).sum().alias("total")], lateness=seconds(0))
-    graph = Graph(SOURCE)
+    graph = Graph()
     plans: list[Node] = [
         frame,
         Filter(frame, (pl.col("total") > 0,)),
@@ -280,7 +280,7 @@ def test_a_function_that_fails_on_a_window_as_a_whole_names_the_window():
 
 
 def test_a_removed_frame_is_gone():
-    graph = Graph(SOURCE)
+    graph = Graph()
     handle = graph.add(SOURCE, None)
 
     graph.remove(handle)
@@ -289,14 +289,14 @@ def test_a_removed_frame_is_gone():
 
 
 def test_a_frame_that_has_seen_no_columns_has_no_first_change():
-    graph = Graph(SOURCE)
+    graph = Graph()
 
     assert graph.first_change(graph.add(window(SOURCE, [N]), None)) is None
     assert graph.step(Batch(pl.DataFrame(), frozenset())) == {}
 
 
 def test_a_seed_without_rows_tells_the_columns():
-    graph = Graph(SOURCE)
+    graph = Graph()
 
     first = graph.first_change(
         graph.add(window(SOURCE, [N], by=("y",)), table([], y=[]))
@@ -316,4 +316,4 @@ def test_a_seed_without_rows_tells_the_columns():
 @pytest.mark.parametrize("node", [Errors(SOURCE), Recompute(SOURCE, lambda lf: lf)])
 def test_what_is_not_run_batch_by_batch_is_refused(node: Node):
     with pytest.raises(TypeError, match="does not run batch by batch"):
-        Graph(SOURCE).add(node, None)
+        Graph().add(node, None)

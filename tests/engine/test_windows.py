@@ -326,7 +326,7 @@ def test_a_frame_begins_with_the_rows_its_source_still_keeps():
 
 
 def test_seed_rows_of_a_partition_that_is_idle_now_are_not_late_because_of_it():
-    graph = Graph(SOURCE)
+    graph = Graph()
     graph.step(Batch(table([1, 50, 2], [0, 1, 0]), frozenset({1})))
     node = window(SOURCE, [N], lateness=seconds(0))
 

@@ -314,7 +314,7 @@ def test_with_ends_the_stream_and_keeps_its_rows(name: str):
     )
     feed = live._feed
     assert feed.pipeline.budget.held == 0
-    assert feed.pipeline._graph is None
+    assert feed.pipeline._wiring.graph is None
 
 
 def test_stopping_one_frame_leaves_the_others(name: str):

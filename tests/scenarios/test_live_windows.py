@@ -417,9 +417,9 @@ def test_parity_finds_a_wrong_engine(name: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(
         pipeline,
         "_put_source",
-        lambda taken: right(taken._replace(rows=taken.rows.head(3))),
+        lambda taken, mark: right(taken._replace(rows=taken.rows.head(3)), mark),
     )
-    graph = pipeline._graph
+    graph = pipeline._wiring.graph
     assert graph is not None
     step = graph.step
     monkeypatch.setattr(

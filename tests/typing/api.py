@@ -42,6 +42,23 @@ async def in_an_async_program(topic: sl.Topic) -> None:
         pl.concat([rows, batch])
 
 
+async def message_by_message(broker: sl.Broker) -> None:
+    async with await broker.aio.producer("orders", partitions=3) as producer:
+        receipt = await producer.send({"n": 1}, key="a")
+        pending = producer.send_soon(b"later")
+        assert_type(receipt, sl.Receipt)
+        assert_type(await pending, sl.Receipt)
+    async with await broker.aio.consumer("orders", group="billing") as consumer:
+        assert_type(consumer, sl.Consumer)
+        async for message in consumer:
+            assert_type(message, sl.Message)
+            consumer.ack(message)
+            await consumer.commit()
+    assert_type(broker.groups(), pl.DataFrame)
+    assert_type(broker.topic("orders").info(group="billing"), pl.DataFrame)
+    assert_type(broker.topic("orders").trim(keep=100), int)
+
+
 def errors(live: sl.LiveFrame) -> str:
     try:
         live.with_columns(change=pl.col("price").diff())

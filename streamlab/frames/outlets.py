@@ -1,0 +1,196 @@
+"""FRAME: where micro-batches leave for sinks, and who has finished with which.
+
+A sink may wait and never misses: each has a thread and a queue of two micro-batches, and while one
+is full its source hands nothing over. Loops over a frame (`for batch in live`) have no queue and
+hold nothing back, but what they have not finished is not committed either.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from streamlab.changes import Change
+from streamlab.frames.members import Member
+from streamlab.runtime.worker import Worker, WorkerClosedError
+
+ROOM = 2  # micro-batches that wait for a sink, the one under way included
+
+
+class Follower(Protocol):
+    """Somebody who takes micro-batches at his own pace."""
+
+    @property
+    def over(self) -> bool:
+        """Whether he takes no more; what he had not finished stays so."""
+        ...
+
+    @property
+    def what(self) -> object:
+        """What he takes; another one of the same takes the place of one who is over."""
+        ...
+
+    def finished(self, now: int) -> int:
+        """Number of the last micro-batch that he is done with; `now` is the newest there is."""
+        ...
+
+
+class Outlet:
+    """The queue before one sink. Filled by the source's worker, emptied by a thread of its own.
+
+    Attributes:
+        name: of the sink, as shown.
+        member: the frame whose changes it takes.
+        error: why it stopped, or None.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        member: Member,
+        write: Callable[[Change], None],
+        *,
+        moved: Callable[[], None],
+    ) -> None:
+        """Nothing waits yet.
+
+        Args:
+            name: as shown.
+            member: the frame.
+            write: takes one change and returns when it is safe; called from one thread.
+            moved: told, from any thread, whenever something was written or went wrong.
+        """
+        self.name = name
+        self.member = member
+        self.error: BaseException | None = None
+        self._write = write
+        self._moved = moved
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[int, Change]] = deque()
+        self._done = 0
+        self._thread = Worker("streamlab-sink")
+
+    def put(self, number: int, change: Change | None) -> None:
+        """One micro-batch; None if it did nothing to the frame."""
+        with self._lock:
+            some = change is not None and (change.added.height or change.removed.height)
+            if change is None or not some or self.error is not None:
+                return
+            self._waiting.append((number, self.member.as_shown(change)))
+        try:
+            self._thread.submit(self._next)
+        except WorkerClosedError:  # it was stopped between two micro-batches
+            with self._lock:
+                self._waiting.clear()
+
+    @property
+    def full(self) -> bool:
+        """Whether the source must wait."""
+        return self.error is None and len(self._waiting) >= ROOM
+
+    @property
+    def empty(self) -> bool:
+        """Whether all that was put in is written."""
+        return not self._waiting
+
+    def finished(self, now: int) -> int:
+        """As `Follower`: a failed sink is done with nothing more."""
+        with self._lock:
+            first = self._waiting[0][0] - 1 if self._waiting else None
+            if self.error is not None:
+                return self._done if first is None else min(first, self._done)
+            return now if first is None else min(first, now)
+
+    def close(self) -> None:
+        """Take nothing more; what waits is still written."""
+        self._thread.close()
+
+    def abandon(self) -> None:
+        """Take nothing more and write nothing more, as in a crash."""
+        with self._lock:
+            self._waiting.clear()
+        self._thread.close()
+
+    def _next(self) -> None:
+        with self._lock:
+            if not self._waiting or self.error is not None:
+                return
+            number, change = self._waiting[0]
+        try:
+            self._write(change)
+        except BaseException as error:  # noqa: BLE001 - a user's function may raise anything
+            with self._lock:
+                self.error = error
+                self._done = number - 1
+        else:
+            with self._lock:
+                if self._waiting and self._waiting[0][0] == number:
+                    self._waiting.popleft()
+        self._moved()
+
+
+class Outlets:
+    """All sinks and loops of one source.
+
+    Attributes:
+        number: of the micro-batch under way, or the last one.
+    """
+
+    def __init__(self) -> None:
+        """Nobody takes anything yet."""
+        self.number = 0
+        self._outlets: list[Outlet] = []
+        self._others: list[Follower] = []
+        self._lock = threading.Lock()
+
+    def add(self, outlet: Outlet, first: Change | None) -> None:
+        """A new sink, which begins with `first`; on the worker, between two micro-batches."""
+        with self._lock:
+            self._outlets.append(outlet)
+        outlet.put(self.number, first)
+
+    def remove(self, outlet: Outlet) -> None:
+        """Let a sink go: it holds nothing back any more."""
+        with self._lock:
+            if outlet in self._outlets:
+                self._outlets.remove(outlet)
+
+    def follow(self, follower: Follower) -> None:
+        """Commit nothing that `follower` has not finished."""
+        with self._lock:
+            others = [f for f in self._others if not f.over or f.what != follower.what]
+            self._others = [*others, follower]
+
+    def put(self, number: int, told: Mapping[Member, Change]) -> None:
+        """Hand a micro-batch's changes to the sinks; on the worker."""
+        for outlet in self.all:
+            outlet.put(number, told.get(outlet.member))
+
+    @property
+    def all(self) -> list[Outlet]:
+        """The sinks there are."""
+        with self._lock:
+            return list(self._outlets)
+
+    @property
+    def full(self) -> list[str]:
+        """Names of the sinks that hold the source back."""
+        return [outlet.name for outlet in self.all if outlet.full]
+
+    @property
+    def empty(self) -> bool:
+        """Whether everything handed over has been written."""
+        return all(outlet.empty for outlet in self.all if outlet.error is None)
+
+    def finished(self, now: int) -> int:
+        """Number of the last micro-batch that everybody is done with.
+
+        Args:
+            now: the newest that was published.
+        """
+        with self._lock:
+            ends = [each.finished for each in self._outlets]
+            ends += [each.finished for each in self._others]
+        return min((finished(now) for finished in ends), default=now)

@@ -1,0 +1,184 @@
+"""FRAME: which frames the engine produces: how a frame comes into the graph and leaves it.
+
+Belongs to the worker thread, as the pipeline does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import polars as pl
+
+from streamlab.changes import HIDDEN_SCHEMA
+from streamlab.engine.graph import Graph
+from streamlab.engine.needs import Memory
+from streamlab.engine.outcome import Outcome
+from streamlab.frames.joining import first_offsets, first_time
+from streamlab.frames.members import Member, appended
+from streamlab.intake import Intake
+from streamlab.plans.nodes import Errors, Node, Recompute, Window
+from streamlab.records import Offset, Partition
+
+
+class Wiring:
+    """The graph of a source and the frames it produces.
+
+    Attributes:
+        graph: None before the schema is known, and once the source is closed.
+        from_start: whether the source began at the first record there is.
+    """
+
+    def __init__(
+        self,
+        root: Member,
+        errors: Member,
+        *,
+        from_start: bool,
+        committing: bool,
+        take: Callable[[Member, Outcome], object],
+        failed: Callable[[Member, BaseException], None],
+    ) -> None:
+        """No graph yet.
+
+        Args:
+            root: the source's frame.
+            errors: that of the rejected records.
+            from_start: see above.
+            committing: whether the oldest record that is still needed matters.
+            take: is given what a frame began with.
+            failed: is told of a frame that could not begin.
+        """
+        self.graph: Graph | None = None
+        self.from_start = from_start
+        self._root, self._errors = root, errors
+        self._committing = committing
+        self._take, self._failed = take, failed
+        self._by_handle: dict[int, Member] = {}
+        self._unborn: list[Member] = []
+        self._intake: Intake | None = None
+
+    def learn(self, intake: Intake, memory: Memory | None) -> None:
+        """The schema is known: open the source's stores, make the graph.
+
+        Args:
+            intake: decodes the source.
+            memory: what an earlier reading left, if this one goes on with it.
+        """
+        self._intake = intake
+        self.graph = Graph(committing=self._committing, memory=memory)
+        self._root.open(pl.Schema({**intake.schema, **HIDDEN_SCHEMA}))
+        self._errors.open(intake.take([]).rejected.schema)
+
+    def anew(self, *, from_start: bool) -> None:
+        """As before the first record; nothing is connected."""
+        self.from_start = from_start
+        self._by_handle.clear()
+        self._unborn.clear()
+        if self._intake is not None:
+            self.graph = Graph(committing=self._committing)
+
+    def close(self) -> None:
+        """Give the graph up."""
+        self.graph = None
+        self._by_handle.clear()
+
+    def member(self, handle: int) -> Member:
+        """The frame that the graph knows by `handle`."""
+        return self._by_handle[handle]
+
+    def connect(self, member: Member, done: Mapping[Partition, Offset]) -> None:
+        """Put a frame's plan into the graph and run what is kept through it.
+
+        Args:
+            member: the frame.
+            done: how far the source is.
+        """
+        node = member.node
+        apart = member in (self._root, self._errors) or isinstance(node, Recompute)
+        if self.graph is None or apart:
+            return
+        if isinstance(node, Errors):
+            member.put(appended(self._errors.seal().frame()))
+            return
+        seed = self._root.seal().frame()
+        if not seed.height and not self._whole(node):
+            self._foresee(member, seed)
+            return
+        if not (self.from_start and not self._forgotten()):
+            member.began = first_time(seed)
+        if self._forgotten():
+            member.since = first_offsets(seed, done, self._intake)
+        self._start(member, seed)
+
+    def disconnect(self, member: Member) -> None:
+        """Take a frame out of the graph."""
+        if member.handle is not None and self.graph is not None:
+            self.graph.remove(member.handle)
+            self._by_handle.pop(member.handle, None)
+        member.handle = None
+
+    def be_born(
+        self,
+        rows: pl.DataFrame,
+        members: list[Member],
+        done: Mapping[Partition, Offset],
+    ) -> None:
+        """Frames that wait for their first record begin with `rows`, which come next."""
+        waiting, self._unborn = self._unborn, []
+        for member in waiting:
+            if member in members:
+                member.began = first_time(rows)
+                if done:
+                    member.since = dict(done)
+                self._start(member, None)
+
+    def add_late(self, member: Member) -> None:
+        """A frame made after the end of the source: what its plan makes of the kept rows."""
+        rows = self._root.held.frame()
+        if rows.width and not isinstance(member.node, (Recompute, Errors)):
+            self.graph = Graph()
+            member.began = None if self.from_start else first_time(rows)
+            self._start(member, rows)
+            self.graph = None
+        elif isinstance(member.node, Errors):
+            member.put(appended(self._errors.held.frame()))
+
+    def expired(self, window: Window) -> pl.DataFrame:
+        """Rows of a window that an earlier reading had brought home."""
+        return pl.DataFrame() if self.graph is None else self.graph.expired(window)
+
+    def _whole(self, node: Node) -> bool:
+        """Whether windows of `node` miss no record that came before this reading."""
+        if self._forgotten() or self.graph is None:
+            return False
+        return self.from_start or self.graph.remembers(node)
+
+    def _foresee(self, member: Member, nothing: pl.DataFrame) -> None:
+        """It begins with the first record that comes; its columns are known before."""
+        self._unborn.append(member)
+        if member.store is None:
+            graph = Graph()
+            first = graph.first_change(graph.add(member.node, nothing))
+            if first is not None and first.change.added.width:
+                member.open(first.change.added.schema)
+
+    def _start(self, member: Member, seed: pl.DataFrame | None) -> None:
+        graph = self.graph
+        if graph is None:  # pragma: no cover - a frame starts in a graph
+            return
+        rows = member.keep.rows if member.key else None
+        most = {} if rows is None else {"max_open": rows}
+        began = None if self._whole(member.node) else member.began
+        try:
+            member.handle = graph.add(member.node, seed, began=began, **most)
+        except Exception as error:  # noqa: BLE001 - shown on the frame, siblings go on
+            self._failed(member, error)
+            return
+        self._by_handle[member.handle] = member
+        first = graph.first_change(member.handle)
+        if first is not None:
+            self._take(member, first)
+
+    def _forgotten(self) -> int:
+        store = self._root.store
+        return store.counts().forgotten if store is not None else 0

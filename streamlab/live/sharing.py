@@ -1,0 +1,54 @@
+"""FRAME: what a live frame that reads for a group may do, and says of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streamlab.errors import ModeError
+from streamlab.frames.feed import Feed
+from streamlab.plans import nodes
+
+
+def refuse_window(frame: Any, *, lateness: Any) -> None:
+    """Refuse a window that could not be committed for.
+
+    Raises:
+        ModeError: the group shares the topic, the window would never let go of a record, or it
+            hangs on another window.
+    """
+    sharing = frame._feed.spec.sharing  # noqa: SLF001 - one noun in several modules
+    if sharing is None:
+        return
+    if sharing.mode == "load-balanced":
+        raise ModeError(
+            f"window: group {sharing.group!r} shares the topic, so this member sees a part of "
+            "each window, and partitions come and go. Share row-wise work and window what "
+            'comes out of it; or read it alone: live(group=…, mode="resumable").'
+        )
+    if lateness is None:
+        raise ModeError(
+            f"window: without lateness a window is never over, so group {sharing.group!r} could "
+            'never commit a record. Say how late rows may come: window(…, lateness="5s").'
+        )
+    if any(isinstance(each, nodes.Window) for each in nodes.chain(frame.plan)):
+        raise ModeError(
+            f"window: {frame.name} hangs on another window, and group {sharing.group!r} could "
+            "not rebuild both after a crash. Write the closed windows to a topic and window "
+            "that one, or read without a group."
+        )
+
+
+def notes(feed: Feed) -> tuple[str, ...]:
+    """Clauses for the status line: the group, what came and went, what is in the way."""
+    sharing = feed.spec.sharing
+    found = []
+    held = feed.pipeline.outlets.full
+    if held and not feed.finished:
+        found.append(f"held back by {', '.join(held)}")
+    if sharing is not None:
+        found += [sharing.note] if sharing.note else []
+        found += [feed.fetch.news] if feed.fetch.news else []
+        commits = feed.fetch.commits
+        if commits is not None and commits.trouble:
+            found.append(f"not committed: {commits.trouble}")
+    return tuple(found)
