@@ -165,12 +165,16 @@ class RedisGroupConsumer:
 
     async def subscribe(self, topics: Sequence[str]) -> None:
         await self._merge.settle_all()
-        self._topics = tuple(topics)
+        before, self._topics = self._topics, tuple(topics)
         left = [p for p in self._streams if p.topic not in self._topics]
         for partition in left:
             await self._leave(partition)
         for topic in self._topics:
             began = await self._begin(topic)
+            if (
+                before and topic not in before
+            ):  # nothing of it was there to be passed over
+                began = dict.fromkeys(began, "0-1")
             await self._enter(began or {Partition(topic, 0): "0-1"})
         self._looked_at = self._called_at = SYSTEM.running()
         if self._beating is None:
