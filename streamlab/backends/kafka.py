@@ -25,7 +25,7 @@ from streamlab.backends.kafka_catalogue import EARLIEST, LATEST, Catalogue, numb
 from streamlab.backends.kafka_client import Client
 from streamlab.backends.kafka_group import KafkaGroupConsumer
 from streamlab.backends.kafka_options import Settings, settings
-from streamlab.backends.kafka_pages import Page, Pages
+from streamlab.backends.kafka_pages import Pages
 from streamlab.backends.kafka_reader import KafkaConsumer
 from streamlab.backends.kafka_sharing import Sharing
 from streamlab.backends.kafka_transactions import KafkaTransactions
@@ -48,6 +48,8 @@ from streamlab.uri import StreamUrl
 
 # Before the first visible record there may be any number of aborted ones.
 _PAGES_TO_FIRST = 20
+# So many offsets are looked through for the number of records; with more it is unknown.
+_COUNTED = 1_000
 
 
 def connect(
@@ -270,16 +272,14 @@ class KafkaConnection:
 
         None where they lie behind too much that isn't visible to look for them.
         """
+        seen: list[tuple[int, int]] = []
+        countable = after - first <= _COUNTED
         left = _PAGES_TO_FIRST
         async for page in self._pages.onward(partition, first):
-            seen = [record for record in page.found if record[0] < after]
-            if seen or page.last or page.after >= after:
-                return seen, _reaches(page, after)
+            seen += [record for record in page.found if record[0] < after]
             left -= 1
-            if not left:
+            if page.last or page.after >= after:
+                return seen, True
+            if not left or (seen and not countable):
                 break
-        return None, False
-
-
-def _reaches(page: Page, after: int) -> bool:
-    return page.last or page.after >= after
+        return seen or None, False

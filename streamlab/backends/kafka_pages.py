@@ -73,14 +73,14 @@ class Pages:
         return None
 
     async def onward(self, partition: Partition, start: int) -> AsyncIterator[Page]:
-        """Page after page to the end."""
+        """Page after page to the end, larger and larger."""
         size = _SMALL
         while True:
             page = await self.page(partition, start, size)
             yield page
             if page.last:
                 return
-            start, size = page.after, _LARGE
+            start, size = page.after, min(_LARGE, size * 2)
 
     async def page(self, partition: Partition, start: int, size: int = _SMALL) -> Page:
         """What the broker answers to one fetch of about `size` bytes.
