@@ -12,7 +12,7 @@ from aiokafka.structs import TopicPartition
 
 from streamlab.backends import kafka_batches, kafka_errors, kafka_probe
 from streamlab.backends.kafka_catalogue import EARLIEST, LATEST, Catalogue
-from streamlab.backends.kafka_client import bounded, without_creating
+from streamlab.backends.kafka_client import stopped, without_creating
 from streamlab.backends.kafka_shelf import Shelf
 from streamlab.backends.kafka_watch import Watch
 from streamlab.clocks import SYSTEM
@@ -150,7 +150,7 @@ class KafkaConsumer:
         await self._watch.aclose()
         reader, self._reader = self._reader, None
         if reader is not None:
-            await bounded(reader.stop())
+            await stopped(reader)
 
     # ---- connecting ---------------------------------------------------------
 
@@ -183,7 +183,7 @@ class KafkaConsumer:
         try:
             await reader.start()
         except (OSError, aio.KafkaError) as error:
-            await bounded(reader.stop())
+            await stopped(reader)
             raise kafka_errors.translate(self._settings, error) from None
         self._reader = reader
         self._point()
@@ -290,7 +290,7 @@ class KafkaConsumer:
     async def _renew(self, reader: AIOKafkaConsumer) -> None:
         """The cluster is well and doesn't answer this client: take another."""
         self._reader = None
-        await bounded(reader.stop())
+        await stopped(reader)
         await self._open()
 
     def _stops(self) -> dict[Partition, int]:
