@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from streamlab import entry_ids
 from streamlab.changes import HIDDEN_SCHEMA, SEQ, TIME
 from streamlab.errors import ColumnNotFoundError, UsageError
 from streamlab.formats.base import Decoded, Extra, Format, Rejected
@@ -34,8 +35,6 @@ from streamlab.records import (
     Records,
 )
 
-_INT64_MAX = 2**63 - 1
-NS_PER_MS = 1_000_000
 _HEADER = pl.Struct({"name": pl.String(), "value": pl.Binary()})
 _Ints = npt.NDArray[np.int64]
 _NO_INTS, _NO_PARTS = np.empty(0, np.int64), np.empty(0, np.int32)
@@ -144,7 +143,7 @@ class Intake:
         if not self._ids_are_text:
             return seq
         if self._in_nanoseconds:
-            return f"{stamp * NS_PER_MS + (seq >> 16)}-{seq & 0xFFFF}"
+            return entry_ids.unfolded(stamp, seq)
         return f"{stamp}-{seq}"
 
     def where(self, part: int, stamp: int, seq: int) -> str:
@@ -200,10 +199,10 @@ class Intake:
         part, stamp, seq = [_NO_PARTS], [_NO_INTS], [_NO_INTS]
         for block in blocks:
             if self._ids_are_text:
-                stamps, seqs = split_ids(block.offsets)  # type: ignore[arg-type]  # Redis's
+                stamps, seqs = entry_ids.split(block.offsets)  # type: ignore[arg-type]  # Redis's
                 if block.timestamps_ms is not None:
                     self._in_nanoseconds = True
-                    stamps, seqs = _folded(stamps, seqs)
+                    stamps, seqs = entry_ids.folded(stamps, seqs)
             else:
                 stamps = np.asarray(block.timestamps_ms, dtype=np.int64)
                 seqs = np.asarray(block.offsets, dtype=np.int64)
@@ -327,33 +326,6 @@ class Intake:
     def _where(self, hidden: pl.DataFrame, place: int) -> str:
         _, part, stamp, seq = hidden.row(place)
         return self.where(part, stamp, seq)
-
-
-def split_ids(ids: Sequence[bytes]) -> tuple[_Ints, _Ints]:
-    """Redis entry ids, b"1767225600000-3", to both their halves.
-
-    Halves beyond 2^63 - 1, which only ids made by hand have, come back as that.
-    """
-    joined = b"-".join(ids)
-    dashes = joined.count(b"-") == 2 * len(ids) - 1 and joined.strip(b"-") == joined
-    if dashes and b"--" not in joined and not joined.translate(None, b"0123456789-"):
-        # 29 M ids/s; splitting in Python makes 4.
-        halves = np.fromstring(joined, dtype=np.uint64, sep="-")
-    else:
-        pairs = (entry.partition(b"-")[::2] for entry in ids)
-        flat = [min(int(half or 0), 2**64 - 1) for pair in pairs for half in pair]
-        halves = np.array(flat, dtype=np.uint64)
-    whole = np.minimum(halves, np.uint64(_INT64_MAX)).astype(np.int64)
-    return whole[::2], whole[1::2]
-
-
-def _folded(stamps: _Ints, seqs: _Ints) -> tuple[_Ints, _Ints]:
-    """Halves of ids that count nanoseconds, as milliseconds and all that is left in one number.
-
-    The second half is below 65,536 in all ids of the one who writes such (SeaStreamer).
-    """
-    ms = stamps // NS_PER_MS
-    return ms, (stamps - ms * NS_PER_MS) << 16 | np.minimum(seqs, 0xFFFF)
 
 
 def _renamed(schema: Mapping[str, pl.DataType]) -> pl.Schema:

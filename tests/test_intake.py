@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamlab import entry_ids
 from streamlab.changes import HIDDEN, HIDDEN_SCHEMA, shown
 from streamlab.errors import ColumnNotFoundError, UsageError
 from streamlab.formats import json, raw
-from streamlab.intake import Intake, Taken, split_ids
+from streamlab.intake import Intake, Taken
 from streamlab.records import META, Partition, Records
 
 P0, P1 = Partition("orders", 0), Partition("orders", 1)
@@ -234,7 +235,7 @@ def test_redis_ids_are_both_halves_and_their_text() -> None:
 )
 @settings(deadline=None, max_examples=100)
 def test_ids_of_any_size_are_split(halves: list[tuple[int, int]]) -> None:
-    stamps, seqs = split_ids([b"%d-%d" % pair for pair in halves])
+    stamps, seqs = entry_ids.split([b"%d-%d" % pair for pair in halves])
 
     assert stamps.tolist() == [min(ms, 2**63 - 1) for ms, _ in halves]
     assert seqs.tolist() == [min(n, 2**63 - 1) for _, n in halves]
@@ -247,7 +248,7 @@ def test_an_id_of_an_odd_form_does_not_shift_its_neighbours(
     odd: bytes, halves: tuple[int, int]
 ) -> None:
     for ids in ([b"1-2", odd, b"5-6"], [odd, b"5-6"], [b"1-2", odd], [odd]):
-        stamps, seqs = split_ids(ids)
+        stamps, seqs = entry_ids.split(ids)
         pairs = list(zip(stamps.tolist(), seqs.tolist(), strict=True))
         assert pairs[ids.index(odd)] == halves
         assert set(pairs) <= {(1, 2), halves, (5, 6)}

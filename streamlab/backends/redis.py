@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from streamlab import positions
-from streamlab.backends import redis_ids, redis_parse
+from streamlab.backends import redis_ids, redis_parse, redis_streams
 from streamlab.backends.base import (
     GroupInfo,
     Options,
@@ -33,7 +33,7 @@ from streamlab.backends.redis_commits import Commits
 from streamlab.backends.redis_cursor import Cursor, Facts
 from streamlab.backends.redis_group import RedisGroupConsumer
 from streamlab.backends.redis_ids import Id
-from streamlab.backends.redis_lines import Lines, question
+from streamlab.backends.redis_lines import Lines
 from streamlab.backends.redis_merged import MergedConsumer
 from streamlab.backends.redis_options import Settings, settings
 from streamlab.backends.redis_reader import RedisConsumer
@@ -61,7 +61,6 @@ from streamlab.records import (
 from streamlab.uri import StreamUrl
 
 _REMEMBERED = 4_096
-_MAKES = "streamlab:makes"  # a group only for its making a stream without entries
 
 
 def connect(url: StreamUrl, options: Options) -> RedisConnection:
@@ -252,7 +251,9 @@ class RedisConnection:
         writer = RedisProducer(
             self._route,
             topic,
-            streams=await self._sharded(topic, streams, partitions),
+            streams=await redis_streams.sharded(
+                self._lines, topic, streams, partitions
+            ),
             field=payload.decode(),
             forget=self._open.discard,
         )
@@ -270,53 +271,12 @@ class RedisConnection:
         self, topic: str, *, keep: int | None = None, before: Resolved | None = None
     ) -> int:
         """Takes away exactly what was said, though Redis trims whole nodes faster (`~`)."""
-        if keep is None and before is None:
-            raise UsageError("trim: say keep= or before=.")
-        if keep is not None and keep < 0:
-            raise UsageError(f"trim: keep={keep}: write a number from 0 up.")
-        parts = await self._catalogue.look(topic)
-        questions = []
-        for partition in parts:
-            name = self._catalogue.streams[partition]
-            if keep is not None:
-                questions.append(question(name, "XTRIM", name, "MAXLEN", "=", keep))
-            if before is not None and partition in before:
-                first = redis_ids.text(redis_ids.given(before[partition]))
-                questions.append(question(name, "XTRIM", name, "MINID", "=", first))
-        replies = await self._lines.ask_all(questions)
-        return sum(self._lines.good(reply, topic) for reply in replies)
+        return await redis_streams.trim(self._catalogue, topic, keep, before)
 
     async def aclose(self) -> None:
         await asyncio.gather(*(used.aclose() for used in list(self._open)))
         await self._lines.aclose()
         await self._route.aclose()
-
-    # ---- streams ------------------------------------------------------------
-
-    async def _sharded(
-        self, topic: str, streams: dict[int, str], partitions: int | None
-    ) -> dict[int, str]:
-        """The streams to write to; makes those of a new topic, so that readers find them."""
-        if partitions is None or (partitions == 1 and not streams):
-            return streams
-        if partitions < 1:
-            raise UsageError(f"partitions={partitions}: write a number from 1 up.")
-        if streams and len(streams) < partitions:
-            raise UsageError(
-                f"partitions={partitions}: {topic!r} on {self.place} has {len(streams)} "
-                "already. Take another name, or leave partitions out."
-            )
-        if streams:
-            return streams
-        made = {n: f"{topic}:{n}" for n in range(partitions)}
-        questions = []
-        for name in made.values():
-            words = ("XGROUP", "CREATE", name, _MAKES, "$", "MKSTREAM")
-            questions.append(question(name, *words))
-            questions.append(question(name, "XGROUP", "DESTROY", name, _MAKES))
-        # Without the right to do so they come with their first entry.
-        await self._lines.ask_all(questions)
-        return made
 
     # ---- positions ----------------------------------------------------------
 

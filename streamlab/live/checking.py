@@ -18,7 +18,6 @@ from streamlab.changes import HIDDEN, PART, SEQ, STAMP, TIME, WINDOW_START
 from streamlab.errors import ParityError, UsageError
 from streamlab.frames.feed import Feed
 from streamlab.frames.members import Member
-from streamlab.intake import NS_PER_MS
 from streamlab.live import asking
 from streamlab.live.waiting import grouped
 from streamlab.plans import nodes
@@ -269,7 +268,7 @@ def _coordinates(block: Records) -> tuple[list[int], list[int]]:
     if (
         stamps is not None
     ):  # ids that count nanoseconds: intake folds the rest into one number
-        rest = [(int(a) % NS_PER_MS) << 16 | int(b) for a, b in halves]
+        rest = [(int(a) % 1_000_000) << 16 | int(b) for a, b in halves]
         return list(stamps), rest
     return [int(a) for a, _ in halves], [int(b) for _, b in halves]
 

@@ -273,6 +273,8 @@ def _json(payload: Any) -> bytes:
 
 
 def _headers(headers: Mapping[str, bytes | str] | Headers) -> Headers:
+    if not headers:
+        return ()
     pairs: Iterable[tuple[str, bytes | str]] = (
         headers.items() if isinstance(headers, Mapping) else headers
     )

@@ -14,8 +14,9 @@ from functools import partial
 
 import polars as pl
 
+from streamlab.entry_ids import split
 from streamlab.formats.json import make
-from streamlab.intake import Intake, split_ids
+from streamlab.intake import Intake
 from streamlab.records import Partition, Records
 
 SCHEMA = pl.Schema(
@@ -100,8 +101,8 @@ def main() -> None:
             ready = blocks(good, ids=ids)
             line(what, median(partial(intake.take, ready), times), count, bare)
     entry_ids = [f"{START + i // 3}-{i % 3}".encode() for i in range(50_000)]
-    taken = median(partial(split_ids, entry_ids), 9)
-    print(f"\nsplit_ids: {50_000 / taken / 1e6:.1f} M ids/s")
+    taken = median(partial(split, entry_ids), 9)
+    print(f"\nentry_ids.split: {50_000 / taken / 1e6:.1f} M ids/s")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ async def test_a_group_is_made_when_it_is_joined_and_kept_when_it_is_left(site: 
     async with await site.consumer(topic, group=group, member="a") as consumer:
         await site.send(topic, *range(5))
         assert (await gather([consumer], 5))[0] == [*range(5)]
+        assert await consumer.next_batch(1, max_wait=0.05) == []
         during = await groups(site, group)
     after = await groups(site, group)
 

@@ -45,6 +45,11 @@ async def gather(consumers: Sequence[sl.Consumer], count: int) -> list[list[int]
     return got
 
 
+def add(got: list[list[int]], more: list[list[int]]) -> None:
+    for mine, part in zip(got, more, strict=True):
+        mine.extend(part)
+
+
 async def finish(consumer: sl.Consumer) -> None:
     """Ask once more, so that what is in hand is done, and end."""
     assert await consumer.next_batch(1, max_wait=0.05) == []
@@ -60,8 +65,7 @@ async def test_two_members_get_everything_together_and_each_gets_some(site: Site
     for first in range(0, 400, 40):
         how: dict[str, Any] = {"partition_by": "round-robin", "partitions": 4}
         await site.send(topic, *range(first, first + 40), **how)
-        for mine, more in zip(got, await gather(pair, 40), strict=True):
-            mine += more
+        add(got, await gather(pair, 40))
     for consumer in pair:
         await finish(consumer)
 
@@ -89,8 +93,7 @@ async def test_one_who_joins_and_one_who_leaves_cost_nothing(site: Site):
     second: list[list[int]] = [[], []]
     for at in range(100, 200, 20):
         await site.send(topic, *range(at, at + 20), **how)
-        for mine, more in zip(second, await gather([a, b], 20), strict=True):
-            mine += more
+        add(second, await gather([a, b], 20))
     await finish(b)
     await site.send(topic, *range(200, 300), **how)
     third = await gather([a], 100)

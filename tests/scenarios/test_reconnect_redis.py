@@ -15,10 +15,11 @@ from redis.backoff import NoBackoff
 
 from streamlab import servers, uri
 from streamlab.backends import redis as backend
+from streamlab.backends.base import Consumer
 from streamlab.backends.redis import RedisConnection
-from streamlab.backends.redis_reader import RedisConsumer
+from streamlab.clocks import SYSTEM
 from streamlab.errors import AuthError, PositionLost
-from streamlab.records import Earliest, Latest
+from streamlab.records import Earliest, Latest, Partition
 from tests.backends.conftest import local_valkey
 
 pytestmark = pytest.mark.broker
@@ -57,7 +58,7 @@ async def stubborn(client: Any, *words: object) -> Any:
 
 
 async def until(
-    consumer: RedisConsumer, count: int, got: list[bytes] | None = None
+    consumer: Any, count: int, got: list[bytes] | None = None
 ) -> list[bytes]:
     """Read until there are so many records in `got`; fails rather than hang."""
     got = [] if got is None else got
@@ -74,7 +75,7 @@ def values(blocks: Any) -> list[bytes]:
 class Traffic:
     """Somebody who goes on writing and a reader who goes on reading, whatever happens."""
 
-    def __init__(self, client: Any, consumer: RedisConsumer) -> None:
+    def __init__(self, client: Any, consumer: Consumer) -> None:
         self.client, self.consumer = client, consumer
         self.acknowledged: list[bytes] = []
         self.seen: list[Any] = []
@@ -259,3 +260,40 @@ async def test_closing_does_not_wait_for_a_server_that_is_gone(
 
     assert consumer.ended
     assert not await consumer.receive(10, 1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+async def test_two_idle_minutes_need_no_new_connection(
+    valkeys_plain: servers.Valkey,
+) -> None:
+    server = valkeys_plain
+    client = redis.asyncio.Redis(port=server.port)
+    await client.xadd("t", {"msg": "old"})
+    connection = backend.connect(uri.parse(f"{server.url}/t"), {})
+    reader = await connection.consumer(await connection.resolve("t", Latest()))
+    member = await connection.group_consumer(
+        ["t"], group="g", start=Latest(), revoked=nobody_minds
+    )
+    assert not await reader.receive(10, 0.1)
+    assert not await member.receive(10, 0.1)
+
+    async def made() -> int:
+        return int((await client.info("stats"))["total_connections_received"])
+
+    before = await made()
+    last = SYSTEM.running() + 120
+    while SYSTEM.running() < last:
+        came = await asyncio.gather(reader.receive(10, 5), member.receive(10, 5))
+        assert not any(came)
+
+    assert await made() == before
+    await client.xadd("t", {"msg": "new"})
+    assert await until(reader, 1) == [b"new"]
+    assert await until(member, 1) == [b"new"]
+    await connection.aclose()
+    await client.aclose()
+
+
+async def nobody_minds(partitions: frozenset[Partition]) -> None:
+    raise AssertionError(partitions)
