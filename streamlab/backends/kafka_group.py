@@ -144,8 +144,8 @@ class KafkaGroupConsumer:
         Raises:
             BrokerError: the cluster can't be reached, or doesn't let us in.
         """
-        await self._note_begin(topics)
         try:
+            await self._note_begin(topics)
             await self._membership.join(topics)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_JOIN_S):

@@ -382,3 +382,34 @@ async def test_a_group_goes_on_after_its_broker_was_killed_and_nothing_is_lost()
             assert troubled
             assert {p: each.next for p, each in done.items()} == end
             await company.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+async def test_members_that_come_and_go_and_crash_under_load_miss_nothing(
+    lab: KafkaGroupLab,
+) -> None:
+    await lab.fill("busy", numbered(0, 1))
+    company = Company(lab, "busy")
+    gone: list[bytes] = []
+    stays = await company.join("stays")
+    there = [stays]
+
+    for turn in range(8):
+        there.append(await company.join(f"m{turn}"))
+        await lab.fill("busy", numbered(1 + turn * 20, 20))
+        for _ in range(4):
+            for reader in there:
+                await reader.step(7)
+                await reader.commit()
+        leaves = there.pop(1) if len(there) > 2 else None
+        if leaves is not None:
+            await (leaves.member.aclose() if turn % 2 else leaves.member.abandon())
+            gone += leaves.got
+    wanted = set(values(numbered(0, 161)))
+    await company.until(
+        lambda: set(gone + [v for r in there for v in r.got]) == wanted, *there
+    )
+
+    assert stays.member.rebalances > 0
+    await company.close()
