@@ -206,6 +206,8 @@ class KafkaGroupConsumer:
         """All partitions go once this returns."""
         self._ready.clear()
         await self._unsettle()
+        # After it was mended the membership no longer knows what is ours.
+        partitions |= self._owned
         if partitions:
             async with self._reading:
                 pass  # whoever is being handed records has noted them after this

@@ -223,13 +223,15 @@ class Membership:
     async def _stop(self) -> Any:
         """End all tasks; the coordinator's own close() could wait for a whole rebalance."""
         coordinator, self._coordinator = self._coordinator, None
-        names = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")
-        tasks = [self._minding, *(getattr(coordinator, n, None) for n in names)]
-        running = [task for task in tasks if task is not None]
-        for task in running:
+        tasks = [] if coordinator is None else _tasks(coordinator)
+        if self._minding is not None:
+            tasks.append(self._minding)
+        for task in tasks:
             task.cancel()
-        if running:
-            await asyncio.wait(running, timeout=_CLOSE_S)
+        if tasks:
+            done, _ = await asyncio.wait(tasks, timeout=_CLOSE_S)
+            for task in done:
+                _heard(task)
         return coordinator
 
     def _coordinate(self) -> None:
@@ -249,7 +251,14 @@ class Membership:
         """Start again what an unexpected answer has ended."""
         coordinator = self._coordinator
         if coordinator._coordination_task.done():  # noqa: SLF001 - aiokafka gives up here
+            # Its heartbeat would keep a member in the group that reads nothing.
+            for task in _tasks(coordinator):
+                task.cancel()
+                task.add_done_callback(_heard)
             self._coordinate()
+            # It goes on as the same member, which can still commit.
+            self._coordinator.member_id = coordinator.member_id
+            self._coordinator.generation = coordinator.generation
             self._coordinator.request_rejoin()
             return
         heartbeat = coordinator._heartbeat_task  # noqa: SLF001 - and here
@@ -300,6 +309,18 @@ class _Looking(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no types
             return True
         cluster_metadata.failed_update(None)
         return False
+
+
+def _tasks(coordinator: Any) -> list[asyncio.Task[None]]:
+    names = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")
+    tasks = [getattr(coordinator, name) for name in names]
+    return [task for task in tasks if task is not None]
+
+
+def _heard(task: asyncio.Task[None]) -> None:
+    """Take note of how a task ended, or asyncio complains that nobody did."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _ours(partitions: set[TopicPartition]) -> frozenset[Partition]:
