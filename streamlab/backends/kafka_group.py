@@ -144,8 +144,8 @@ class KafkaGroupConsumer:
         Raises:
             BrokerError: the cluster can't be reached, or doesn't let us in.
         """
-        await self._note_begin(topics)
         try:
+            await self._note_begin(topics)
             await self._membership.join(topics)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_JOIN_S):
@@ -206,6 +206,8 @@ class KafkaGroupConsumer:
         """All partitions go once this returns."""
         self._ready.clear()
         await self._unsettle()
+        # After it was mended the membership no longer knows what is ours.
+        partitions |= self._owned
         if partitions:
             async with self._reading:
                 pass  # whoever is being handed records has noted them after this
