@@ -35,7 +35,7 @@ from streamlab.backends.redis_group import RedisGroupConsumer
 from streamlab.backends.redis_ids import Id
 from streamlab.backends.redis_lines import Lines
 from streamlab.backends.redis_merged import MergedConsumer
-from streamlab.backends.redis_options import Settings, settings
+from streamlab.backends.redis_options import Settings, hidden, settings
 from streamlab.backends.redis_reader import RedisConsumer
 from streamlab.backends.redis_route import OneServer, Route
 from streamlab.backends.redis_wire import Dialer, Link
@@ -74,6 +74,7 @@ def connect(url: StreamUrl, options: Options) -> RedisConnection:
     Raises:
         UsageError: an option or a part of the URL that can't be used.
     """
+    options = hidden(options)
     return RedisConnection(settings(url, options))
 
 
