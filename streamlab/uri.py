@@ -30,9 +30,9 @@ from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote
 
 from streamlab import plugins
-from streamlab.errors import UnknownNameError, UrlError
+from streamlab.errors import StreamlabError, UnknownNameError, UrlError
+from streamlab.veil import HIDDEN, Veiled, sounds_secret
 
-HIDDEN = "***"
 # Schemes that can be read even where nothing is installed that opens them.
 _SYNTAX_ONLY = ("stdio",)
 _DEFAULT_PORTS = {
@@ -41,7 +41,6 @@ _DEFAULT_PORTS = {
     **dict.fromkeys(("kafka", "kafka+ssl"), 9092),
 }
 _WITH_DATABASE = {"redis", "rediss", "redis+sentinel", "rediss+sentinel"}
-_SECRET_NAMES = ("password", "passwd", "pwd", "token", "secret", "key", "credential")
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^\[\]:]*)(?::(\d{1,5}))?")
@@ -70,8 +69,8 @@ class Secret:
         self.__text = text
 
     def reveal(self) -> str:
-        """The text itself, for the one who logs in with it."""
-        return self.__text
+        """The text itself, for the one who logs in with it; even so its `repr` says nothing."""
+        return Veiled(self.__text)
 
     def __repr__(self) -> str:
         return HIDDEN
@@ -93,7 +92,10 @@ class Params(Mapping[str, str]):
 
     def __init__(self, values: Mapping[str, str] | None = None) -> None:
         """Copy `values`."""
-        self._values = dict(values or {})
+        self._values = {
+            name: Veiled(value) if sounds_secret(name) else value
+            for name, value in (values or {}).items()
+        }
 
     def __getitem__(self, name: str) -> str:
         return self._values[name]
@@ -112,7 +114,7 @@ class Params(Mapping[str, str]):
 
     def shown(self) -> dict[str, str]:
         """The values as they may be printed."""
-        return {n: HIDDEN if _sounds_secret(n) else v for n, v in self.items()}
+        return {n: HIDDEN if sounds_secret(n) else v for n, v in self.items()}
 
 
 _NO_PARAMS = Params()
@@ -192,11 +194,24 @@ def quote_topic(name: str) -> str:
     return quoted[:-3] + "%2Ess" if quoted.endswith(".ss") else quoted
 
 
-def parse(text: str, *, env: Mapping[str, str] | None = None) -> StreamUrl:
+def sealed(url: object) -> Secret:
+    """The text of a URL, for a caller whose traceback must not print it.
+
+    Raises:
+        UrlError: it is no text.
+    """
+    if not isinstance(url, str):
+        raise UrlError(
+            f"a stream URL is text like {_FORMS['redis']!r}, not {type(url).__name__}."
+        )
+    return Secret(url)
+
+
+def parse(text: str | Secret, *, env: Mapping[str, str] | None = None) -> StreamUrl:
     """Cut a URL into its parts and read its variables.
 
     Args:
-        text: the URL.
+        text: the URL, or what `sealed` made of it.
         env: where `$NAME` is looked up; the process's environment by default.
 
     Raises:
@@ -204,8 +219,19 @@ def parse(text: str, *, env: Mapping[str, str] | None = None) -> StreamUrl:
             where a secret could stand.
         UnknownNameError: there is no such backend.
     """
+    hidden = text if isinstance(text, Secret) else sealed(text)
+    del text
+    try:
+        return _parsed(hidden.reveal(), _Lookup(os.environ if env is None else env))
+    except StreamlabError as error:
+        # The frames below hold the URL in pieces: no traceback shall print them.
+        failure = error.with_traceback(None)
+    failure.__context__ = None
+    raise failure
+
+
+def _parsed(text: str, look: _Lookup) -> StreamUrl:
     scheme, rest = _scheme(text)
-    look = _Lookup(os.environ if env is None else env)
     body, _, query = rest.partition("?")
     if scheme == "demo":
         topics = _topics(body.strip("/"), look)
@@ -260,11 +286,7 @@ class _Lookup:
         )
 
 
-def _scheme(text: object) -> tuple[str, str]:
-    if not isinstance(text, str):
-        raise UrlError(
-            f"a stream URL is text like {_FORMS['redis']!r}, not {type(text).__name__}."
-        )
+def _scheme(text: str) -> tuple[str, str]:
     scheme, found, rest = text.strip().partition("://")
     if not found or not _SCHEME.fullmatch(scheme):
         raise UrlError(
@@ -361,7 +383,3 @@ def _host_text(host: str, port: int | None) -> str:
 
 def _quote_path(path: str) -> str:
     return re.sub(r"[%?$\x00-\x1f]", lambda match: quote(match[0], safe=""), path)
-
-
-def _sounds_secret(name: str) -> bool:
-    return any(word in name.lower() for word in _SECRET_NAMES)

@@ -166,7 +166,10 @@ class GroupConsumer(Consumer, Protocol):
         ...
 
     async def subscribe(self, topics: Sequence[str]) -> None:
-        """Share these topics from now on, instead of those before."""
+        """Share these topics from now on, instead of those before.
+
+        Of one that was not among them, partitions without a commit begin at their first record.
+        """
         ...
 
     async def abandon(self) -> None:

@@ -7,6 +7,7 @@ import ssl
 from aiokafka import errors as aio
 
 from streamlab.backends.kafka_options import Settings
+from streamlab.backends.kafka_values import TokenError
 from streamlab.errors import (
     AuthError,
     BrokerError,
@@ -116,6 +117,8 @@ def refused_login(settings: Settings, error: BaseException) -> AuthError:
             f"{place} does not take {settings.sasl}{there}. "
             'Name the mechanism: options={"sasl_mechanism": …}.'
         )
+    if isinstance(error, TokenError):
+        return AuthError(f"{place}: no token to log in with: {error}")
     if settings.sasl == "OAUTHBEARER":
         return AuthError(f"{place} refused the token of sasl_oauth_token_provider")
     return AuthError(f"wrong user or password for user {settings.user} on {place}")

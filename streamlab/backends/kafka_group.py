@@ -175,7 +175,6 @@ class KafkaGroupConsumer:
             await self._membership.commit(done)
 
     async def subscribe(self, topics: Sequence[str]) -> None:
-        await self._note_begin(topics)
         self._ready.clear()
         await self._membership.subscribe(topics)
 

@@ -27,6 +27,7 @@ from streamlab.backends.kafka_values import (
     protocol,
     secret,
     text,
+    timeout,
     token_provider,
 )
 from streamlab.errors import UnknownNameError, UrlError, UsageError
@@ -37,6 +38,7 @@ _Reader = Callable[[object], object]
 # How we log in and whom we trust.
 _LOGIN: Mapping[str, _Reader] = {
     "client_id": text,
+    "connect_timeout": timeout,
     "sasl_mechanism": mechanism,
     "sasl_oauth_token_provider": token_provider,
     "sasl_plain_password": secret,
@@ -103,6 +105,7 @@ class Settings:
         sasl: how we log in; None if we don't.
         user: who we are; None for nobody.
         client_id: what we call ourselves.
+        connect_timeout: seconds for a broker to let us in.
         isolation_level: "read_committed" or "read_uncommitted".
     """
 
@@ -118,6 +121,7 @@ class Settings:
     tokens: AbstractTokenProvider | None = None
     certificates: Certificates = field(default_factory=Certificates)
     options: Mapping[str, object] = field(default_factory=dict)
+    _known: list[tuple[str, int]] = field(default_factory=list)
 
     def __repr__(self) -> str:
         # Passwords live in here: nothing but the place may reach a traceback.
@@ -152,7 +156,7 @@ class Settings:
     def common(self) -> dict[str, Any]:
         """Arguments that every client of aiokafka takes; after `ready`."""
         chosen: dict[str, Any] = {
-            "bootstrap_servers": [f"{host}:{port}" for host, port in self.hosts],
+            "bootstrap_servers": self._servers(),
             "client_id": self.client_id,
             "security_protocol": self.security_protocol,
             "request_timeout_ms": 20_000,
@@ -180,6 +184,14 @@ class Settings:
         chosen.setdefault("enable_idempotence", not weak)
         chosen.setdefault("acks", "all")
         return {**self.common(), **chosen}
+
+    def answered(self, host: str, port: int) -> None:
+        """Ask this broker first from now on: aiokafka waits long for one that is silent."""
+        self._known[:] = [(host, port)]
+
+    def _servers(self) -> list[str]:
+        places = dict.fromkeys([*self._known, *self.hosts])
+        return [f"{host}:{port}" for host, port in places]
 
     def _among(self, names: Mapping[str, _Reader]) -> dict[str, Any]:
         return {name: value for name, value in self.options.items() if name in names}
@@ -230,6 +242,7 @@ def settings(url: StreamUrl, options: Options) -> Settings:
         password=password,
         tokens=tokens,
         client_id=read.get("client_id", "streamlab"),
+        connect_timeout=read.get("connect_timeout", 5.0),
         isolation_level=read.get("isolation_level", "read_committed"),
         certificates=Certificates(
             cafile=read.get("ssl_cafile"),

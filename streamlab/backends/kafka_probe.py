@@ -36,6 +36,7 @@ async def reach(settings: Settings) -> None:
     for host, port in settings.hosts:
         failure = await _try(settings, host, port)
         if failure is None:
+            settings.answered(host, port)
             return
         failures.append(failure)
     for kind in (AuthError, TlsError):
@@ -126,22 +127,31 @@ async def _look(
     settings: Settings, host: str, port: int, caught: BaseException
 ) -> BrokerError:
     """The error for a port that is open, and through which we did not get in."""
-    if settings.tls:
-        if await _speaks_kafka(host, port):
-            return kafka_errors.no_tls(settings)
-        if await _speaks_tls(host, port):
-            return (
-                kafka_errors.tls_failed(settings, caught)
-                if isinstance(caught, ssl.SSLError)
-                else kafka_errors.wants_certificate(settings)
-            )
-    elif await _speaks_tls(host, port):
-        return kafka_errors.speaks_tls(settings)
+    if (failure := await _tls_trouble(settings, host, port, caught)) is not None:
+        return failure
+    hung_up = isinstance(caught, aio.KafkaConnectionError)
+    if settings.sasl and hung_up and (settings.tls or await _speaks_kafka(host, port)):
+        # So do brokers with a token that they can't even read.
+        return kafka_errors.refused_login(settings, caught)
     if isinstance(caught, TimeoutError):
         why = f"it takes the connection and says nothing within {settings.connect_timeout:g} s"
     else:
         why = "what answers there is not Kafka, or it is just starting"
     return ConnectError(f"{settings.place}: {host}:{port} is open, but {why}")
+
+
+async def _tls_trouble(
+    settings: Settings, host: str, port: int, caught: BaseException
+) -> BrokerError | None:
+    if settings.tls and await _speaks_kafka(host, port):
+        return kafka_errors.no_tls(settings)
+    if not await _speaks_tls(host, port):
+        return None
+    if not settings.tls:
+        return kafka_errors.speaks_tls(settings)
+    if isinstance(caught, ssl.SSLError):
+        return kafka_errors.tls_failed(settings, caught)
+    return None if settings.sasl else kafka_errors.wants_certificate(settings)
 
 
 async def _speaks_kafka(host: str, port: int) -> bool:

@@ -26,6 +26,7 @@ Writer = Callable[[Lender, str], Awaitable[KafkaProducer]]
 class KafkaTransactions:
     """A writer of sets; owned by one task.
 
+    `commit` returns once the broker has promised; readers see the set some milliseconds later.
     A set that failed in any way can only be aborted. A writer that was fenced stays so: to take
     its name back would fence the other one in turn.
     """

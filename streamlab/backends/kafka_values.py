@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka.abc import AbstractTokenProvider
+from aiokafka.errors import AuthenticationFailedError
 
+from streamlab.durations import seconds
 from streamlab.uri import Secret
 
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
@@ -43,6 +45,14 @@ def number(value: object) -> int:
         raise ValueError("write a number from 0 up") from None
     if found < 0:
         raise ValueError("write a number from 0 up")
+    return found
+
+
+def timeout(value: object) -> float:
+    """Seconds above 0, perhaps as a span of time."""
+    found = seconds(value, "time-out")
+    if not found:
+        raise ValueError('write seconds above 0, or a span like "5s"')
     return found
 
 
@@ -95,6 +105,10 @@ def acks(value: object) -> str | int:
     return found
 
 
+class TokenError(AuthenticationFailedError):  # type: ignore[misc]  # aiokafka ships no types
+    """The user's function gave no token."""
+
+
 class _Tokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka ships no types
     """A function that returns a token, as aiokafka wants it."""
 
@@ -102,11 +116,19 @@ class _Tokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka ships no
         self._fetch = fetch
 
     async def token(self) -> str:
+        try:
+            return str(await self._fetched())
+        except Exception as error:  # noqa: BLE001 (the user's own function, told as its failure)
+            raise TokenError(
+                f"sasl_oauth_token_provider raised {type(error).__name__}: {error}"
+            ) from None
+
+    async def _fetched(self) -> object:
         if inspect.iscoroutinefunction(self._fetch):
-            return str(await self._fetch())
+            return await self._fetch()
         # It may well ask a server for it: not on the loop.
         found = await asyncio.to_thread(self._fetch)
-        return str(await found if inspect.isawaitable(found) else found)
+        return await found if inspect.isawaitable(found) else found
 
 
 def token_provider(value: object) -> AbstractTokenProvider:

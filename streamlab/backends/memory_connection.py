@@ -13,7 +13,7 @@ from streamlab.backends.memory_groups import Group
 from streamlab.backends.memory_member import MemoryMember
 from streamlab.backends.memory_transactions import MemoryTransactions
 from streamlab.errors import UsageError
-from streamlab.records import Committed, Offset, Partition, Position, Resolved
+from streamlab.records import Committed, Earliest, Offset, Partition, Position, Resolved
 
 
 class Broker(Protocol):
@@ -61,8 +61,7 @@ class MemoryConnection(LogConnection):
         revoked: Revoked,
         name: str | None = None,
     ) -> GroupConsumer:
-        resolve = functools.partial(self._resolve_all, start=start)
-        begin = await resolve(topics)
+        begin = await self._resolve_all(topics, start=start)
         reader = LogConsumer(self._shelf.make, {}, place=self.place)
         member = MemoryMember(
             self._broker.group(group),
@@ -72,7 +71,7 @@ class MemoryConnection(LogConnection):
             place=self.place,
             session=self._session,
             revoked=revoked,
-            resolve=resolve,
+            earliest=functools.partial(self._resolve_all, start=Earliest()),
             name=name,
         )
         self._consumers.add(member)

@@ -157,7 +157,7 @@ class Group:
         """A member shares other topics from now on."""
         with self._lock:
             seat.topics = tuple(topics)
-            seat.begin = {**begin, **seat.begin}
+            seat.begin = {**seat.begin, **begin}
             if self._seats.get(seat.name) is seat:
                 self._plan(f"{seat.name} reads {' '.join(seat.topics)}")
 

@@ -37,13 +37,13 @@ class MemoryMember:
         place: str,
         session: float,
         revoked: Revoked,
-        resolve: Callable[[Sequence[str]], Awaitable[Resolved]],
+        earliest: Callable[[Sequence[str]], Awaitable[Resolved]],
         name: str | None,
     ) -> None:
         """Join; on the loop that will read."""
         self._group, self._reader = group, reader
         self._place = place
-        self._revoked, self._resolve = revoked, resolve
+        self._revoked, self._earliest = revoked, earliest
         self._loop = asyncio.get_running_loop()
         self._woken = asyncio.Event()
         self._handed_out: dict[Partition, int] = {}
@@ -117,7 +117,8 @@ class MemoryMember:
         self._group.commit_for(self._seat, upto)
 
     async def subscribe(self, topics: Sequence[str]) -> None:
-        self._group.subscribe(self._seat, topics, await self._resolve(topics))
+        new = [topic for topic in topics if topic not in self._seat.topics]
+        self._group.subscribe(self._seat, topics, await self._earliest(new))
 
     async def aclose(self) -> None:
         await self._end()

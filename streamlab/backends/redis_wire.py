@@ -148,6 +148,8 @@ class Link(asyncio.Protocol):
         batch = _Batch(count, [], asyncio.get_running_loop().create_future())
         self._waiting.append(batch)
         self._write(commands)
+        # A password may be among them: no traceback from here on shall print it.
+        del commands
         await self._room.wait()
         try:
             async with asyncio.timeout(self._settings.socket_timeout):

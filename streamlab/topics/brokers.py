@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
 import itertools
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Self
 
@@ -20,19 +22,23 @@ from streamlab.topics.looking import groups_frame
 from streamlab.topics.opening import open_consumer, open_producer, wish
 from streamlab.topics.producer import Choose, Producer
 from streamlab.topics.topic import Topic
-from streamlab.uri import StreamUrl, parse
+from streamlab.uri import StreamUrl, parse, sealed
+from streamlab.veil import veiled
 
 
 class _Name(NamedTuple):
-    """What makes two connections the same."""
+    """What makes two connections the same.
+
+    Attributes:
+        settings: a digest of URL and options, passwords included: nobody can read them from it.
+    """
 
     scheme: str
     loop: IoLoop
-    url: str
-    secret: str | None
-    options: str
+    settings: bytes
 
 
+_SALT = os.urandom(16)
 IN_PROCESS = ("memory", "demo")
 _counter = itertools.count(1)
 # Re-running a cell that opens a topic must not open another connection: one per broker.
@@ -42,14 +48,23 @@ _connections: dict[_Name, Connection] = {}
 def connection_for(url: StreamUrl, options: Mapping[str, object]) -> Connection:
     """The process's connection to a broker, made on first use; making it does not connect."""
     loop = io()
-    secret = url.password.reveal() if url.password is not None else None
-    settings = repr(sorted(options.items()))
-    name = _Name(url.scheme, loop, str(url.broker), secret, settings)
+    name = _Name(url.scheme, loop, _digest(url, options))
     if name not in _connections:
         made: Connection = load("backends", url.scheme).connect(url, options)
         _connections[name] = made
         loop.on_close(made.aclose, last=True)
     return _connections[name]
+
+
+def _digest(url: StreamUrl, options: Mapping[str, object]) -> bytes:
+    password = "" if url.password is None else f"password={url.password.reveal()}"
+    settings = [
+        f"{name}={value if isinstance(value, str) else repr(value)}"
+        for given in (url.params, options)
+        for name, value in sorted(given.items())
+    ]
+    parts = [str(url.broker), password, *settings]
+    return hashlib.blake2b(repr(parts).encode(), key=_SALT).digest()
 
 
 class Broker:
@@ -277,7 +292,10 @@ def topic(
         )
         made.send(url)
         return made
-    where = parse(url)
+    hidden, options = sealed(url), veiled(options)
+    # This frame may end in a traceback, and what it holds by a plain name with it.
+    del url
+    where = parse(hidden)
     if not where.topics:
         raise UrlError(
             f"{where} names no topic. Write {str(where).rstrip('/')}/NAME, or list what "
@@ -285,9 +303,9 @@ def topic(
         )
     truth = None
     if where.scheme == "demo":
-        truth = functools.partial(load("backends", "demo").truth, url)
+        truth = functools.partial(load("backends", "demo").truth, str(where))
     return Topic(
-        connection_for(where, options or {}),
+        connection_for(where, options),
         where.topics,
         format=format,
         schema=schema,
@@ -300,7 +318,9 @@ def topic(
 
 def connect(url: str, *, options: Mapping[str, object] | None = None) -> Broker:
     """A broker by URL. Never connects; its calls do."""
-    return Broker(parse(url), options or {})
+    hidden, options = sealed(url), veiled(options)
+    del url
+    return Broker(parse(hidden), options)
 
 
 def demo(

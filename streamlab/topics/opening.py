@@ -12,7 +12,6 @@ from streamlab.clocks import SYSTEM
 from streamlab.durations import fixed_span
 from streamlab.errors import ModeError, UsageError
 from streamlab.records import Earliest, Offset, Partition, Position, Resolved
-from streamlab.runtime.loop import io
 from streamlab.topics.asking import within
 from streamlab.topics.consumer import Consumer
 from streamlab.topics.ledger import Ledger
@@ -104,9 +103,7 @@ async def open_consumer(connection: Connection, asked: Wish) -> Consumer:
         backend, pump = await _shared(connection, asked, names, topics, ledger)
     else:
         backend, pump = await _own(connection, asked, names, topics, ledger)
-    named = ", ".join(asked.names)
-    # What it raises reaches the program through the ledger.
-    io().spawn(pump.run(), name=f"consumer {named}", failed=lambda _: None)
+    pump.begin(f"consumer {', '.join(asked.names)}")
     return Consumer(
         connection,
         names,

@@ -15,6 +15,9 @@ from streamlab.errors import BrokerError
 from streamlab.records import Headers, Outgoing, Sent
 from streamlab.topics.message import Receipt
 
+# Who waits for a receipt; hardly ever more than one.
+Waiters = tuple[tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"], ...]
+
 
 class Letter(NamedTuple):
     """One message to be sent; `partition` and `timestamp_ms` as wished, or None."""
@@ -44,8 +47,7 @@ class Pending:
         self._answer: Sent | None = None
         self._error: BaseException | None = None
         self._at = 0
-        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]]
-        self._waiters = []
+        self._waiters: Waiters = ()
         self.seen = False
 
     def done(self) -> bool:
@@ -83,17 +85,17 @@ class Pending:
             if not self.done():
                 loop = asyncio.get_running_loop()
                 waiter = loop.create_future()
-                self._waiters.append((loop, waiter))
+                self._waiters = (*self._waiters, (loop, waiter))
         if waiter is not None:
             yield from waiter
         return self.receipt()
 
     def settle(
         self, answer: Sent | None, at: int, error: BaseException | None
-    ) -> list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]]:
+    ) -> Waiters:
         """The broker has answered; returns who waits for that. With the lock held."""
         self._answer, self._at, self._error = answer, at, error
-        waiters, self._waiters = self._waiters, []
+        waiters, self._waiters = self._waiters, ()
         return waiters
 
 
@@ -164,7 +166,7 @@ def columns(letters: Sequence[Letter]) -> Outgoing:
         timestamps_ms=[letter.timestamp_ms or 0 for letter in letters]
         if stamped
         else None,
-        headers=[letter.headers for letter in letters] if headed else None,
+        headers=[[*letter.headers] for letter in letters] if headed else None,
         partitions=[letter.partition or 0 for letter in letters] if placed else None,
     )
 

@@ -273,10 +273,12 @@ def _json(payload: Any) -> bytes:
 
 
 def _headers(headers: Mapping[str, bytes | str] | Headers) -> Headers:
+    if not headers:
+        return ()
     pairs: Iterable[tuple[str, bytes | str]] = (
         headers.items() if isinstance(headers, Mapping) else headers
     )
-    return tuple((n, v.encode() if isinstance(v, str) else v) for n, v in pairs)
+    return [(n, v.encode() if isinstance(v, str) else v) for n, v in pairs]
 
 
 def _ms(timestamp: datetime | int) -> int:

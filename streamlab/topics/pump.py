@@ -18,7 +18,7 @@ from streamlab.errors import (
     StreamStoppedError,
 )
 from streamlab.records import Committed, Mark, Partition, Resolved
-from streamlab.runtime.loop import CLOSE_SECONDS
+from streamlab.runtime.loop import CLOSE_SECONDS, Supervised, io
 from streamlab.topics.ledger import Ledger
 from streamlab.topics.names import Names
 
@@ -66,7 +66,7 @@ class Pump:
         ahead: bool,
         follow: bool,
     ) -> None:
-        """Make it; `run` is its task.
+        """Make it; `begin` starts it.
 
         Args:
             connection: where commits by hand go.
@@ -91,6 +91,7 @@ class Pump:
         self._wanted = asyncio.Event()
         self._asked = ahead
         self._closing = False
+        self._task: Supervised | None = None
         self._over = False
         self._topics = topics
         self._committed: dict[Partition, object] = dict(share.committed or {})
@@ -160,13 +161,18 @@ class Pump:
 
     # -- its task ---------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Fetch until closed."""
+    def begin(self, name: str) -> None:
+        """Start to fetch, as a task of that name."""
+        # What it raises reaches the program through the ledger.
+        self._task = io().spawn(self._run(), name=name, failed=lambda _: None)
+
+    async def _run(self) -> None:
         try:
             while not self._closing:
                 await self._step()
         except StreamlabError as error:
-            self._ledger.finish(error)
+            # One that is being closed may say so.
+            self._ledger.finish(None if self._closing else error)
         except asyncio.CancelledError:
             self._ledger.finish()
             raise
@@ -185,6 +191,11 @@ class Pump:
         self._closing = True
         self._wanted.set()
         self._ledger.finish()
+        if self._task is not None:
+            # The consumer is this task's: it is closed once nobody reads from it.
+            await self._task.ended(4 * LISTEN)
+            self._task.cancel()
+            await self._task.ended(LISTEN)
         member = self._share.member
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):

@@ -8,9 +8,8 @@ import pytest
 
 from streamlab import servers
 from streamlab.backends import kafka as backend
-from tests.backends.kafka_lab import lab_on
+from tests.backends.kafka_lab import KafkaLab, lab_on
 from tests.contracts.backend import BackendContract
-from tests.contracts.lab import Lab
 
 pytestmark = pytest.mark.broker
 
@@ -19,7 +18,7 @@ class TestKafka(BackendContract):
     """Whole record batches."""
 
     @pytest.fixture
-    async def lab(self, kafka: servers.Kafka) -> AsyncIterator[Lab]:
+    async def lab(self, kafka: servers.Kafka) -> AsyncIterator[KafkaLab]:
         taken, why = backend.road()
         assert taken, why
         async with lab_on(f"{kafka.host}:{kafka.port}") as lab:
@@ -30,6 +29,6 @@ class TestKafkaFallback(BackendContract):
     """Record by record, as with an aiokafka that unpacks in a way we don't know."""
 
     @pytest.fixture
-    async def lab(self, kafka: servers.Kafka) -> AsyncIterator[Lab]:
+    async def lab(self, kafka: servers.Kafka) -> AsyncIterator[KafkaLab]:
         async with lab_on(f"{kafka.host}:{kafka.port}", fast=False) as lab:
             yield lab

@@ -386,6 +386,20 @@ class GroupContract:
 
             assert set(a.got) == set(values(numbered(0, 2), numbered(100, 2)))
 
+    async def test_topics_that_come_later_are_read_from_their_first_record(
+        self, lab: GroupLab
+    ) -> None:
+        other = fresh()
+        async with self.company(lab, numbered(0, 2)) as company:
+            a = await company.join("a", start=Latest())
+            await company.settled(a)
+            await lab.fill(other, numbered(100, 2))
+
+            await a.member.subscribe([company.topic, other])
+            await company.until(lambda: len(a.got) >= 8, a)
+
+            assert set(a.got) == set(values(numbered(100, 2)))
+
     async def test_who_reads_what_is_the_brokers_to_say(self, lab: GroupLab) -> None:
         async with self.company(lab, numbered(0, 1)) as company:
             a = await company.join("a")

@@ -77,8 +77,12 @@ class Abilities:
 class Lab(Protocol):
     """A connection under test and the means to prepare its broker."""
 
-    connection: Connection
     can: Abilities
+
+    @property
+    def connection(self) -> Connection:
+        """The one under test."""
+        ...
 
     async def fill(
         self,
