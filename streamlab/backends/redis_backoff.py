@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 
 from streamlab.clocks import SYSTEM
 
@@ -19,8 +20,8 @@ class BackOff:
         trouble: what the status line says; None while all is well.
     """
 
-    def __init__(self, address: str) -> None:
-        """Nothing has failed yet at `address` (host and port)."""
+    def __init__(self, address: Callable[[], str]) -> None:
+        """Nothing has failed yet; `address` says host and port as they are by then."""
         self.retry_at = 0.0
         self.trouble: str | None = None
         self._address = address
@@ -34,7 +35,7 @@ class BackOff:
         self.retry_at = SYSTEM.running() + delay
         wait = f"{delay:.0f} s" if delay >= 1 else f"{delay:.1f} s"
         self.trouble = (
-            f"reconnecting {self._address}, try {self._tries}, next in {wait}"
+            f"reconnecting {self._address()}, try {self._tries}, next in {wait}"
         )
 
     def over(self) -> None:

@@ -56,7 +56,7 @@ class Steps:
         self._entry_bytes = 0.0
         self._count = 0
         self._mixed = False
-        self._back_off = BackOff(self._settings.address)
+        self._back_off = BackOff(lambda: dialer.settings.address)
         self._skipped = 0
         self._closed = False
 

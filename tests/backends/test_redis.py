@@ -21,7 +21,7 @@ from tests.contracts.lab import NONE, Abilities, Lab, Row
 
 pytestmark = pytest.mark.broker
 # Long enough for the living, who are asked in turn; a member that is gone waits for it.
-IDLE_S = 1.5
+IDLE_S = 2.0
 
 
 @dataclass
@@ -141,3 +141,60 @@ class TestRedisClusterGroups(GroupContract):
     @pytest.fixture
     async def lab(self, cluster_lab: ClusterLab) -> GroupLab:
         return cluster_lab
+
+
+@pytest.fixture(scope="module")
+def watched() -> Iterator[servers.Watched]:
+    need("valkey")
+    with servers.watched_valkey(service="lab") as together:
+        yield together
+
+
+@pytest.mark.slow
+class TestRedisSentinel(BackendContract):
+    @pytest.fixture
+    async def lab(self, watched: servers.Watched) -> AsyncIterator[Lab]:
+        client = redis.asyncio.Redis(port=watched.primary.port)
+        url = f"{watched.sentinels[0].url}/?service_name=lab"
+        connection = backend.connect(uri.parse(url), {})
+        yield RedisLab(connection, client)
+        await connection.aclose()
+        await client.flushdb()
+        await client.aclose()
+
+
+@pytest.fixture(scope="module")
+def socketed() -> Iterator[servers.Redis]:
+    need("redis")
+    with servers.redis(unix_socket=True) as server:
+        yield server
+
+
+@pytest.fixture
+async def socket_lab(socketed: servers.Redis) -> AsyncIterator[RedisLab]:
+    """Redis itself, by its Unix socket."""
+    path = str(socketed.socket)
+    client = redis.asyncio.Redis(unix_socket_path=path)
+    options = {
+        "unix_socket_path": path,
+        "claim_idle": IDLE_S,
+        "claim_interval": 0.2,
+    }
+    connection = backend.connect(uri.parse("redis://localhost/"), options)
+    yield RedisLab(connection, client)
+    await connection.aclose()
+    await client.flushdb()
+    await client.aclose()
+
+
+class TestRedisSocket(BackendContract):
+    @pytest.fixture
+    async def lab(self, socket_lab: RedisLab) -> Lab:
+        return socket_lab
+
+
+@pytest.mark.slow
+class TestRedisSocketGroups(GroupContract):
+    @pytest.fixture
+    async def lab(self, socket_lab: RedisLab) -> GroupLab:
+        return socket_lab

@@ -18,7 +18,7 @@ from streamlab.records import AtTime, Earliest, Latest, Mark, Partition, Positio
 
 pytestmark = pytest.mark.broker
 P0 = Partition("t", 0)
-QUICK = {"claim_idle": 0.4, "claim_interval": 0.1}
+QUICK = {"claim_idle": 0.8, "claim_interval": 0.1}
 
 
 async def nobody_minds(partitions: frozenset[Partition]) -> None:
@@ -131,11 +131,27 @@ async def test_a_slow_member_that_lives_is_not_robbed(client: Any, open_: Any) -
     await until(slow, 9)
     other = await join(open_(**QUICK), "other")
 
-    for _ in range(12):  # three times as long as a silent member lives
+    for _ in range(24):  # three times as long as a silent member lives
         assert not await other.receive(100, 0.1)
 
     assert other.rebalances == 0
     assert {owner for owner, _ in await pending(client)} == {b"slow"}
+
+
+async def test_being_heard_of_hands_out_nothing(client: Any, open_: Any) -> None:
+    await fill(client, 1)
+    member = await join(open_(claim_idle=0.1), "a")
+    before = (await client.info("commandstats"))["cmdstat_xreadgroup"]["calls"]
+
+    async with asyncio.timeout(20):
+        while True:
+            stats = (await client.info("commandstats"))["cmdstat_xreadgroup"]
+            if stats["calls"] > before + 3:
+                break
+            await asyncio.sleep(0.01)
+
+    assert await pending(client) == []
+    assert await until(member, 1) == numbers(range(1))
 
 
 async def test_own_entries_are_not_taken_over_from_oneself(
