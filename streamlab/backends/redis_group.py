@@ -40,7 +40,8 @@ from streamlab.records import Mark, Partition, PartitionState, Records, Resolved
 
 _DISCOVER_S = 5.0
 _STUCK_S = 300.0  # Kafka's max.poll.interval
-_BEHIND_ALL = redis_ids.text(redis_ids.LAST)
+# The last id of all is how the server itself writes ">": it would hand out new entries.
+_BEHIND_ALL = redis_ids.text(redis_ids.before(redis_ids.LAST))
 _CLOSE_S = 1.5
 _ACKED = 10_000  # ids in one XACK: the server does nothing else meanwhile
 _PAGE = 1_000

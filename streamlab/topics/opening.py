@@ -160,6 +160,8 @@ async def _shared(
     ledger: Ledger,
 ) -> tuple[Any, Pump]:
     made: list[Pump] = []
+    # Joining would make some brokers wait in silence for a topic that isn't there.
+    await resolved(connection, topics, asked.start)
 
     async def revoked(partitions: frozenset[Partition]) -> None:
         for pump in made:  # none yet: nothing was read either

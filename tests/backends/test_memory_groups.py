@@ -191,6 +191,63 @@ async def test_a_later_latest_skips_nothing_that_was_given_out(
     await lab_latest.aclose()
 
 
+class Blocked(threading.Thread):
+    """A member whose loop stands still from when it has joined until it may go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.joined, self.goes_on, self.done = (threading.Event() for _ in range(3))
+        self.lost: set[Partition] = set()
+        self.rebalances = 0
+
+    def run(self) -> None:
+        asyncio.run(self._live())
+
+    async def _live(self) -> None:
+        connection = connect("memory://lab?session=200ms")
+
+        async def revoked(partitions: frozenset[Partition]) -> None:
+            self.lost |= partitions
+
+        member = await connection.group_consumer(
+            ["t"], group="g", start=Earliest(), revoked=revoked, name="b"
+        )
+        while not member.state():
+            await member.receive(1, 0.01)
+        self.joined.set()
+        self.goes_on.wait()  # as a cell that computes, or a debugger, would
+        while not member.state() or not self.lost:
+            await member.receive(1, 0.01)
+        self.rebalances = member.rebalances
+        self.done.set()
+        await connection.aclose()
+
+
+async def test_one_who_was_taken_for_dead_gives_up_what_it_had_and_joins_again() -> (
+    None
+):
+    memory.broker("lab").make("t", 2)
+    lab = PlainLab()
+    group = Company(lab, "t")
+    group.group = "g"
+    a = await group.join("a")
+    blocked = Blocked()
+    blocked.start()
+    await group.until(blocked.joined.is_set, a)
+
+    await group.until(lambda: len(a.partitions) == 2, a)
+    news = a.member.news
+    blocked.goes_on.set()
+    await group.until(blocked.done.is_set, a)
+    await asyncio.to_thread(blocked.join)
+
+    assert news == "b was silent for 0.2 s: partition 1 → a"
+    assert blocked.lost == parts(1)
+    assert blocked.rebalances >= 1
+    await group.close()
+    await lab.connection.aclose()
+
+
 class Stranger(threading.Thread):
     """A member on a thread and a loop of its own, who comes and goes until told to stay away."""
 
