@@ -174,23 +174,6 @@ async def test_a_member_is_not_missed_before_its_session_is_over(
     await group.close()
 
 
-async def test_a_later_latest_skips_nothing_that_was_given_out(
-    lab: MemoryGroupLab,
-) -> None:
-    group = await company(lab, partitions=1)
-    a = await group.join("a")
-    await group.until(lambda: len(a.got) >= 2, a)
-    await a.member.aclose()
-
-    lab_latest = await lab.connection.group_consumer(
-        ["t"], group=group.group, start=Earliest(), revoked=a.on_revoked
-    )
-    again = await lab_latest.receive(10, 20)
-
-    assert [len(block.values) for block in again] == [2]
-    await lab_latest.aclose()
-
-
 class Blocked(threading.Thread):
     """A member whose loop stands still from when it has joined until it may go on."""
 
