@@ -38,7 +38,6 @@ _SERVERS: dict[servers.Kind, tuple[str, str, str]] = {
     "kafka": ("Kafka", "java", "tests; a real Kafka of one's own"),
     "kafka_light": ("light Kafka", "confluent-kafka", "a Kafka without Java"),
 }
-_SAFE = {"rediss", "redis+clusters", "redis+sentinels", "kafka+ssl"}
 # What stops a check, and how far it had come by then.
 _HERE = {*IN_PROCESS, "file"}
 _STOPS: tuple[tuple[type[BrokerError], str], ...] = (
@@ -176,7 +175,8 @@ def _is_safe(url: StreamUrl) -> bool:
         url.params.get(name, "").upper()
         for name in ("security.protocol", "security_protocol")
     ]
-    return url.scheme in _SAFE or any(word.endswith("SSL") for word in asked)
+    safe = url.scheme == "kafka+ssl" or url.scheme.startswith("rediss")
+    return safe or any(word.endswith("SSL") for word in asked)
 
 
 def _version(name: str) -> str:

@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaProducer
 
 from streamlab import servers
 from streamlab.errors import BrokerError
-from streamlab.servers.kafka_jars import jars
+from streamlab.servers.kafka_broker import prepare
 
 REDIS = "STREAMLAB_TEST_REDIS"
 KAFKA = "STREAMLAB_TEST_KAFKA"
@@ -32,12 +32,12 @@ def absent(lack: str) -> NoReturn:
 
 
 @cache
-def fetch_kafka() -> str:
-    """Fetch Kafka's jars unless they are there; why that can't be, or ""."""
+def ready_kafka() -> str:
+    """Get a Kafka ready to start unless that is done; why that can't be, or ""."""
     if lack := servers.lacks("kafka"):
         return lack
     try:
-        jars()
+        prepare()
     except BrokerError as error:
         return str(error)
     return ""
@@ -45,7 +45,7 @@ def fetch_kafka() -> str:
 
 def need(kind: servers.Kind) -> None:
     """Go on only where such a server can start."""
-    if lack := fetch_kafka() if kind == "kafka" else servers.lacks(kind):
+    if lack := ready_kafka() if kind == "kafka" else servers.lacks(kind):
         absent(lack)
 
 

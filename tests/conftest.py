@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from streamlab import servers
-from tests.brokers import KAFKA, REDIS, fetch_kafka, need, shared
+from tests.brokers import KAFKA, REDIS, need, ready_kafka, shared
 
 _numbers = itertools.count(1)
 _LEFT_S = 5.0
@@ -21,12 +21,12 @@ _RUN = f"-{secrets.token_hex(3)}" if os.environ.get(KAFKA) else ""
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Fetch Kafka's jars before the first test that wants them: no test has time for it."""
+    """Fetch what Kafka needs before the first test that wants it: no test has time for that."""
     ours = not os.environ.get(KAFKA) and not session.config.option.collectonly
     if ours and any(
         "kafka" in getattr(item, "fixturenames", ()) for item in session.items
     ):
-        fetch_kafka()
+        ready_kafka()
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ import redis
 
 from streamlab import servers
 from streamlab.errors import BrokerError, MissingExtraError
+from streamlab.servers.ports import free_ports
 from tests.brokers import need
 
 
@@ -172,6 +173,18 @@ def test_redis_may_ask_for_a_client_certificate_and_listen_on_a_unix_socket() ->
             stranger.ping()
         friend.close()
         near.close()
+
+
+def test_free_ports_differ_and_are_none_that_an_outgoing_connection_may_get() -> None:
+    outgoing = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    if not outgoing.exists():
+        pytest.skip("this system doesn't say which ports it gives to connections")
+    lowest = int(outgoing.read_text().split()[0])
+
+    found = free_ports(200)
+
+    assert len({*found}) == 200
+    assert max(found) < lowest or lowest < 11_000
 
 
 def test_what_is_missing_is_named_with_the_way_to_get_it(

@@ -25,7 +25,7 @@ from streamlab.backends.kafka_catalogue import EARLIEST, LATEST, Catalogue, numb
 from streamlab.backends.kafka_client import Client
 from streamlab.backends.kafka_group import KafkaGroupConsumer
 from streamlab.backends.kafka_options import Settings, settings
-from streamlab.backends.kafka_pages import Page, Pages
+from streamlab.backends.kafka_pages import Pages
 from streamlab.backends.kafka_reader import KafkaConsumer
 from streamlab.backends.kafka_sharing import Sharing
 from streamlab.backends.kafka_transactions import KafkaTransactions
@@ -48,6 +48,8 @@ from streamlab.uri import StreamUrl
 
 # Before the first visible record there may be any number of aborted ones.
 _PAGES_TO_FIRST = 20
+# So many offsets are looked through for the number of records; with more it is unknown.
+_COUNTED = 1_000
 
 
 def connect(
@@ -80,7 +82,6 @@ class KafkaConnection:
         self._fast = fast
         self._client = Client(chosen)
         self._catalogue = Catalogue(self._client)
-        self._pages = Pages(self._catalogue)
         self._open: set[KafkaConsumer] = set()
         self._writing = Writing(self._client)
         self._sharing = Sharing(self._client, read=self.consumer, resolve=self.resolve)
@@ -108,9 +109,13 @@ class KafkaConnection:
         first = await self._offsets(leaders, EARLIEST)
         after = await self._offsets(leaders, LATEST)
         sizes = await self._catalogue.sizes(leaders)
+        pages = Pages(self._catalogue)
         return list(
             await asyncio.gather(
-                *(self._line(p, first[p], after[p], sizes.get(p)) for p in leaders)
+                *(
+                    self._line(pages, p, first[p], after[p], sizes.get(p))
+                    for p in leaders
+                )
             )
         )
 
@@ -125,7 +130,7 @@ class KafkaConnection:
             case AtTime(ms):
                 return await self._at_time(ends, ms)
             case Newest(count):
-                return await positions.newest(count, ends, self._pages.back)
+                return await positions.newest(count, ends, Pages(self._catalogue).back)
             case AtOffsets(offsets):
                 return {**ends, **self._at_offsets(topic, ends, offsets)}
 
@@ -206,8 +211,9 @@ class KafkaConnection:
         """
         found = await self._catalogue.offsets(dict.fromkeys(ends, max(0, ms)))
         hits = {p: hit[0] for p, hit in found.items() if hit is not None}
+        pages = Pages(self._catalogue)
         seen = await asyncio.gather(
-            *(self._pages.first_at(p, at, ms) for p, at in hits.items())
+            *(pages.first_at(p, at, ms) for p, at in hits.items())
         )
         visible = {p: at for p, at in zip(hits, seen, strict=True) if at is not None}
         return {**ends, **visible}
@@ -243,16 +249,21 @@ class KafkaConnection:
     # ---- what is there ------------------------------------------------------
 
     async def _line(
-        self, partition: Partition, first: Offset, after: Offset, size: int | None
+        self,
+        pages: Pages,
+        partition: Partition,
+        first: Offset,
+        after: Offset,
+        size: int | None,
     ) -> PartitionInfo:
         if first == after:
             return PartitionInfo(partition, after, after, 0, size, None, None)
-        head, whole = await self._head(partition, int(first), int(after))
+        head, whole = await self._head(pages, partition, int(first), int(after))
         if head is None:
             return PartitionInfo(partition, first, after, None, size, None, None)
         if not head:
             return PartitionInfo(partition, after, after, 0, size, None, None)
-        tail = [head[-1]] if whole else await self._pages.back(partition, after, 1)
+        tail = [head[-1]] if whole else await pages.back(partition, after, 1)
         return PartitionInfo(
             partition,
             head[0][0],
@@ -264,22 +275,20 @@ class KafkaConnection:
         )
 
     async def _head(
-        self, partition: Partition, first: int, after: int
+        self, pages: Pages, partition: Partition, first: int, after: int
     ) -> tuple[list[tuple[int, int]] | None, bool]:
         """The first visible records, and whether these are all there are before `after`.
 
         None where they lie behind too much that isn't visible to look for them.
         """
+        seen: list[tuple[int, int]] = []
+        countable = after - first <= _COUNTED
         left = _PAGES_TO_FIRST
-        async for page in self._pages.onward(partition, first):
-            seen = [record for record in page.found if record[0] < after]
-            if seen or page.last or page.after >= after:
-                return seen, _reaches(page, after)
+        async for page in pages.onward(partition, first, after):
+            seen += page.found
             left -= 1
-            if not left:
+            if page.last or page.after >= after:
+                return seen, True
+            if not left or (seen and not countable):
                 break
-        return None, False
-
-
-def _reaches(page: Page, after: int) -> bool:
-    return page.last or page.after >= after
+        return seen or None, False

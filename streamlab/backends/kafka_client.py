@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer
 from aiokafka import errors as aio
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.metadata import MetadataRequest
@@ -27,10 +27,23 @@ _AGAIN = (
 )
 
 
-async def bounded(closing: Awaitable[object]) -> None:
+async def bounded(closing: Coroutine[Any, Any, object]) -> None:
     """Close one of aiokafka's clients; whatever hangs in there is left behind after 2 s."""
-    with contextlib.suppress(TimeoutError, aio.KafkaError, OSError):
-        await asyncio.wait_for(closing, _CLOSE_S)
+    # In a task of its own: aiokafka cancels tasks of its own and waits for them, and lets
+    # their CancelledError through, which here would end the task that reads.
+    task = asyncio.create_task(closing)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    try:
+        await asyncio.wait({task}, timeout=_CLOSE_S)
+    finally:
+        task.cancel()
+
+
+async def stopped(reader: AIOKafkaConsumer) -> None:
+    """Close a consumer of aiokafka's, and its client even if that was left out."""
+    await bounded(reader.stop())
+    # What its tasks raise at their end may have kept stop() from getting there.
+    await bounded(reader._client.close())  # noqa: SLF001 (there is no other door)
 
 
 def without_creating(client: AIOKafkaClient) -> None:

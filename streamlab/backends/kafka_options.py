@@ -121,6 +121,7 @@ class Settings:
     tokens: AbstractTokenProvider | None = None
     certificates: Certificates = field(default_factory=Certificates)
     options: Mapping[str, object] = field(default_factory=dict)
+    _known: list[tuple[str, int]] = field(default_factory=list)
 
     def __repr__(self) -> str:
         # Passwords live in here: nothing but the place may reach a traceback.
@@ -155,7 +156,7 @@ class Settings:
     def common(self) -> dict[str, Any]:
         """Arguments that every client of aiokafka takes; after `ready`."""
         chosen: dict[str, Any] = {
-            "bootstrap_servers": [f"{host}:{port}" for host, port in self.hosts],
+            "bootstrap_servers": self._servers(),
             "client_id": self.client_id,
             "security_protocol": self.security_protocol,
             "request_timeout_ms": 20_000,
@@ -183,6 +184,14 @@ class Settings:
         chosen.setdefault("enable_idempotence", not weak)
         chosen.setdefault("acks", "all")
         return {**self.common(), **chosen}
+
+    def answered(self, host: str, port: int) -> None:
+        """Ask this broker first from now on: aiokafka waits long for one that is silent."""
+        self._known[:] = [(host, port)]
+
+    def _servers(self) -> list[str]:
+        places = dict.fromkeys([*self._known, *self.hosts])
+        return [f"{host}:{port}" for host, port in places]
 
     def _among(self, names: Mapping[str, _Reader]) -> dict[str, Any]:
         return {name: value for name, value in self.options.items() if name in names}

@@ -16,7 +16,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
 from streamlab.backends import kafka_errors
-from streamlab.backends.kafka_catalogue import Catalogue
+from streamlab.backends.kafka_catalogue import EARLIEST, Catalogue
 from streamlab.backends.kafka_client import again
 from streamlab.records import Offset, Partition
 
@@ -24,6 +24,7 @@ _WAIT_MS = 250
 _SMALL, _LARGE = 1 << 16, 1 << 20
 _MARGIN = 16  # offsets beside the messages wanted: markers are few as a rule
 _WIDER = 4
+_NEVER = 1 << 63
 
 
 class Page(NamedTuple):
@@ -41,28 +42,31 @@ class Page(NamedTuple):
 
 
 class Pages:
-    """Looks into partitions; holds nothing between two calls."""
+    """Looks into partitions, for one question; keeps what that needs more than once."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         """Asks through the catalogue's client."""
         self._catalogue = catalogue
         self._settings = catalogue.client.settings
+        self._leaders: dict[Partition, int] = {}
+        self._first: dict[Partition, int] = {}
 
     async def back(
         self, partition: Partition, before: Offset, most: int
     ) -> Sequence[tuple[Offset, int]]:
         """As `positions.newest` asks: up to `most` messages before an offset, newest first."""
-        end = int(before)
-        earliest = await self._catalogue.offsets({partition: -2})
-        first = (earliest[partition] or (end, 0))[0]
-        found: list[tuple[int, int]] = []
+        if partition not in self._first:
+            found = (await self._catalogue.offsets({partition: EARLIEST}))[partition]
+            self._first[partition] = found[0] if found else 0
+        first = self._first[partition]
+        seen: list[tuple[int, int]] = []
         width = most + _MARGIN
-        upto = end
-        while len(found) < most and upto > first:
+        upto = int(before)
+        while len(seen) < most and upto > first:
             start = max(first, upto - width)
-            found = await self._between(partition, start, upto) + found
+            seen = await self._between(partition, start, upto) + seen
             upto, width = start, width * _WIDER
-        return list(reversed(found[-most:]))
+        return list(reversed(seen[-most:]))
 
     async def first_at(self, partition: Partition, start: int, ms: int) -> int | None:
         """The first visible record from `start` on whose time is `ms` or later."""
@@ -72,17 +76,29 @@ class Pages:
                     return offset
         return None
 
-    async def onward(self, partition: Partition, start: int) -> AsyncIterator[Page]:
-        """Page after page to the end."""
+    async def onward(
+        self, partition: Partition, start: int, stop: int = _NEVER
+    ) -> AsyncIterator[Page]:
+        """Page after page to the end or the stop, larger and larger."""
         size = _SMALL
-        while True:
-            page = await self.page(partition, start, size)
+        while start < stop:
+            page = await self._page(partition, start, stop, size)
             yield page
             if page.last:
                 return
-            start, size = page.after, _LARGE
+            start, size = page.after, min(_LARGE, size * 2)
 
-    async def page(self, partition: Partition, start: int, size: int = _SMALL) -> Page:
+    async def _between(
+        self, partition: Partition, start: int, stop: int
+    ) -> list[tuple[int, int]]:
+        found: list[tuple[int, int]] = []
+        async for page in self.onward(partition, start, stop):
+            found += page.found
+        return found
+
+    async def _page(
+        self, partition: Partition, start: int, stop: int, size: int
+    ) -> Page:
         """What the broker answers to one fetch of about `size` bytes.
 
         Raises:
@@ -90,7 +106,11 @@ class Pages:
         """
 
         async def ask() -> Page:
-            return await self._page(partition, start, size)
+            try:
+                return await self._ask(partition, start, stop, size)
+            except aio.KafkaError:
+                self._leaders.clear()
+                raise
 
         try:
             found: Page = await again(ask)
@@ -100,22 +120,12 @@ class Pages:
             ) from None
         return found
 
-    async def _between(
-        self, partition: Partition, start: int, stop: int
-    ) -> list[tuple[int, int]]:
-        found: list[tuple[int, int]] = []
-        at = start
-        while at < stop:
-            page = await self.page(partition, at, _LARGE)
-            found += [seen for seen in page.found if seen[0] < stop]
-            at = page.after
-            if page.last:
-                break
-        return found
-
-    async def _page(self, partition: Partition, start: int, size: int) -> Page:
-        leaders = await self._catalogue.leaders(partition.topic)
-        node = leaders.get(partition, -1)
+    async def _ask(
+        self, partition: Partition, start: int, stop: int, size: int
+    ) -> Page:
+        if partition not in self._leaders:
+            self._leaders |= await self._catalogue.leaders(partition.topic)
+        node = self._leaders.get(partition, -1)
         if node < 0:
             raise aio.LeaderNotAvailableError
         isolation = self._catalogue.isolation
@@ -144,6 +154,10 @@ class Pages:
             check_crcs=True,
             isolation_level=isolation,
         )
-        found = [(record.offset, record.timestamp) for record in records]
+        found: list[tuple[int, int]] = []
+        for record in records:
+            if record.offset >= stop:
+                break
+            found.append((record.offset, record.timestamp))
         after = records.next_fetch_offset
         return Page(found, after, after >= stable or after == start)

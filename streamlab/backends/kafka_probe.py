@@ -36,6 +36,7 @@ async def reach(settings: Settings) -> None:
     for host, port in settings.hosts:
         failure = await _try(settings, host, port)
         if failure is None:
+            settings.answered(host, port)
             return
         failures.append(failure)
     for kind in (AuthError, TlsError):

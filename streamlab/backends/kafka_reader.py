@@ -10,9 +10,9 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka import errors as aio
 from aiokafka.structs import TopicPartition
 
-from streamlab.backends import kafka_batches, kafka_errors
+from streamlab.backends import kafka_batches, kafka_errors, kafka_probe
 from streamlab.backends.kafka_catalogue import EARLIEST, LATEST, Catalogue
-from streamlab.backends.kafka_client import bounded, without_creating
+from streamlab.backends.kafka_client import stopped, without_creating
 from streamlab.backends.kafka_shelf import Shelf
 from streamlab.backends.kafka_watch import Watch
 from streamlab.clocks import SYSTEM
@@ -102,13 +102,12 @@ class KafkaConsumer:
             while not self._closed:
                 if blocks := self._hand_out(max_records):
                     return blocks
-                left = deadline - SYSTEM.running()
-                if self.ended or (left <= 0 and now != self._called_at and max_wait):
+                if self.ended:
                     break
-                await self._fetch(max(0.0, left), max_records)
+                await self._step(max(0.0, deadline - SYSTEM.running()), max_records)
                 if not self._shelf and SYSTEM.running() >= deadline:
                     break
-        except (aio.KafkaError, OSError) as error:
+        except aio.KafkaError as error:  # a batch that can't be unpacked
             raise kafka_errors.translate(self._settings, error) from None
         finally:
             self._left_at = SYSTEM.running()
@@ -151,7 +150,7 @@ class KafkaConsumer:
         await self._watch.aclose()
         reader, self._reader = self._reader, None
         if reader is not None:
-            await bounded(reader.stop())
+            await stopped(reader)
 
     # ---- connecting ---------------------------------------------------------
 
@@ -184,7 +183,7 @@ class KafkaConsumer:
         try:
             await reader.start()
         except (OSError, aio.KafkaError) as error:
-            await bounded(reader.stop())
+            await stopped(reader)
             raise kafka_errors.translate(self._settings, error) from None
         self._reader = reader
         self._point()
@@ -208,23 +207,37 @@ class KafkaConsumer:
         Raises:
             BrokerError: that.
         """
-        client = self._catalogue.client
-        await client.aclose()
-        await client.open()
+        await kafka_probe.reach(self._settings)
         for topic in {partition.topic for partition in self._cursors}:
             leaders = await self._catalogue.leaders(topic)
             for node in set(leaders.values()):
                 if node < 0:
                     raise ConnectError(f"a partition of {topic!r} has no leader")
-                await client.metadata_of(node)
+                await self._catalogue.client.metadata_of(node)
 
     # ---- fetching -----------------------------------------------------------
 
-    async def _fetch(self, left: float, max_records: int) -> None:
+    async def _step(self, left: float, max_records: int) -> None:
         """Wait for records a while; what came lies on the shelf."""
-        reader = self._reader
+        try:
+            if self._reader is not None:
+                await self._fetch(self._reader, left, max_records)
+            elif await self._watch.silent():
+                await self._open()
+            else:
+                await asyncio.sleep(min(left, _SLICE_S))
+        except (aio.KafkaError, OSError, BrokerError) as error:
+            failure = kafka_errors.translate(self._settings, error)
+            if not isinstance(failure, ConnectError):
+                raise failure from None
+            self._watch.stumbled()
+            await asyncio.sleep(min(left, _SLICE_S))
+
+    async def _fetch(
+        self, reader: AIOKafkaConsumer, left: float, max_records: int
+    ) -> None:
         waiting = [c for c in self._cursors.values() if not c.full]
-        if reader is None or not waiting:
+        if not waiting:
             await asyncio.sleep(min(left, _SLICE_S))
             return
         stops = any(cursor.stop is not None for cursor in waiting)
@@ -277,7 +290,7 @@ class KafkaConsumer:
     async def _renew(self, reader: AIOKafkaConsumer) -> None:
         """The cluster is well and doesn't answer this client: take another."""
         self._reader = None
-        await bounded(reader.stop())
+        await stopped(reader)
         await self._open()
 
     def _stops(self) -> dict[Partition, int]:

@@ -34,15 +34,23 @@ class Watch:
         self.trouble: str | None = None
         self._address = address
         self._look = look
-        self._looking: asyncio.Future[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
         self._tries = 0
         self._retry_at = 0.0
 
     def over(self) -> None:
         """An answer has come."""
+        if self.trouble is None:
+            return
         self.trouble = None
         self._tries = 0
         self._retry_at = 0.0
+        self._drop()
+
+    def stumbled(self) -> None:
+        """A question went unanswered; it will be asked again."""
+        if self.trouble is None:
+            self._failed()
 
     async def silent(self) -> bool:
         """No answer has come for too long; cheap, to be called again and again.
@@ -54,28 +62,37 @@ class Watch:
             BrokerError: what waiting can't mend.
         """
         if self._looking is None:
-            if not self.trouble:
+            if self.trouble is None:
                 self._failed()
             elif SYSTEM.running() >= self._retry_at:
-                self._looking = asyncio.ensure_future(self._look())  # noqa: TID251 (aclose ends it)
+                self._looking = asyncio.create_task(self._looks())
             return False
         if not self._looking.done():
             return False
         looked, self._looking = self._looking, None
+        self._failed()
         try:
             looked.result()
         except ConnectError:
-            self._failed()
             return False
-        self._failed()
         return True
 
     async def aclose(self) -> None:
         """End a look that is under way."""
+        looking = self._drop()
+        if looking is not None:
+            await asyncio.gather(looking, return_exceptions=True)
+
+    async def _looks(self) -> None:
+        await self._look()
+
+    def _drop(self) -> asyncio.Task[None] | None:
+        """Forget a look, and what it may have found."""
         looking, self._looking = self._looking, None
         if looking is not None:
             looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+            looking.add_done_callback(_hear)
+        return looking
 
     def _failed(self) -> None:
         delay = min(_LONGEST_S, _SHORTEST_S * 2 ** min(self._tries, 10))
@@ -86,3 +103,9 @@ class Watch:
         self.trouble = (
             f"reconnecting {self._address}, try {self._tries}, next in {wait}"
         )
+
+
+def _hear(looked: asyncio.Task[None]) -> None:
+    """Take note of a failure that nobody asks for any more, or asyncio complains."""
+    if not looked.cancelled():
+        looked.exception()

@@ -84,8 +84,8 @@ class Cluster:
                 return
             nodes = {*self.settings.nodes, *self._owners.values()}
             found = await _owners(self.settings, nodes)
-            if isinstance(found, Exception):
-                raise self._explained(found)
+            if isinstance(found, BrokerError):
+                raise found
             self._owners, self._looked_at = found, SYSTEM.running()
 
     def _owner(self, slot: int) -> Address:
@@ -102,32 +102,14 @@ class Cluster:
             self._nodes[address] = Dialer(replace(self.settings, host=host, port=port))
         return self._nodes[address]
 
-    def _explained(self, error: Exception) -> BrokerError:
-        place = self.settings.place
-        said = f"{error} {error.__cause__ or ''}"
-        if isinstance(error, AuthenticationError) or any(
-            word in said for word in _REFUSALS
-        ):
-            scheme, _, rest = place.partition("://")
-            return AuthError(
-                f"wrong user or password on {place}, or none where one is wanted: "
-                f"{scheme}://$USER:$PASSWORD@{rest}"
-            )
-        if "mode is not enabled" in said:
-            single = place.replace("+cluster", "").partition(",")[0]
-            return BrokerError(
-                f"{place} is no cluster. Open it as one server: {single}."
-            )
-        return ConnectError(f"no node of the cluster answers at {place}")
-
 
 async def _owners(
     settings: Settings, nodes: Iterable[Address]
-) -> dict[int, Address] | Exception:
+) -> dict[int, Address] | BrokerError:
     """Slot → primary; or why that could not be found out.
 
-    The error is handed back rather than raised: redis-py's show the clients, and those their
-    passwords.
+    The error is handed back rather than raised, without redis-py's behind it: those show the
+    clients, and clients their passwords.
     """
     client = RedisCluster(
         startup_nodes=[ClusterNode(host, port) for host, port in nodes],
@@ -150,7 +132,23 @@ async def _owners(
             if nodes
         }
     except (RedisError, RedisClusterException, OSError) as error:
-        return error
+        return _explained(settings.place, error)
     finally:
         await manager.aclose()
         await manager.aclose("startup_nodes")
+
+
+def _explained(place: str, error: Exception) -> BrokerError:
+    said = f"{error} {error.__cause__ or ''}"
+    if isinstance(error, AuthenticationError) or any(
+        word in said for word in _REFUSALS
+    ):
+        scheme, _, rest = place.partition("://")
+        return AuthError(
+            f"wrong user or password on {place}, or none where one is wanted: "
+            f"{scheme}://$USER:$PASSWORD@{rest}"
+        )
+    if "mode is not enabled" in said:
+        single = place.replace("+cluster", "").partition(",")[0]
+        return BrokerError(f"{place} is no cluster. Open it as one server: {single}.")
+    return ConnectError(f"no node of the cluster answers at {place}")

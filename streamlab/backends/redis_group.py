@@ -96,6 +96,7 @@ class RedisGroupConsumer:
         self._states: dict[Partition, PartitionState] = {}
         self._looked_at = self._called_at = 0.0
         self._beating: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[list[Partition]] | None = None
         self._closed = False
 
     # ---- what a backend must do ---------------------------------------------
@@ -104,8 +105,7 @@ class RedisGroupConsumer:
         if self._closed:
             return ()
         self._called_at = SYSTEM.running()
-        if self._called_at - self._looked_at >= _DISCOVER_S:
-            await self._discover()
+        await self._discover()
         sharers = [*self._sharers.values()]
         blocks = await self._merge.receive(sharers, max_records, max_wait)
         for block in blocks:
@@ -233,22 +233,33 @@ class RedisGroupConsumer:
                 )
 
     async def _discover(self) -> None:
-        """Share streams that have come since."""
-        self._looked_at = SYSTEM.running()
-        new: dict[Partition, str] = {}
-        try:
-            for topic in self._topics:
-                for partition in await self._catalogue.partitions(topic):
-                    stream = self._catalogue.streams[partition]
-                    if self._streams.get(partition) != stream:
-                        # It came while we were looking: all that is in it is new.
-                        new[partition] = "0-1"
-            if new:
+        """Now and then look for streams that have come since, and share them.
+
+        A look goes on beside the reading: while the server is silent it takes seconds, in which
+        the readers would not notice that it is.
+        """
+        if self._looking is None and SYSTEM.running() - self._looked_at >= _DISCOVER_S:
+            self._looked_at = SYSTEM.running()
+            self._looking = asyncio.create_task(self._new_streams())
+        if self._looking is None or not self._looking.done():
+            return
+        looked, self._looking = self._looking, None
+        # The readers lose the server too, and say so.
+        with contextlib.suppress(ConnectionError):
+            # They came while we were looking: all that is in them is new.
+            if new := {p: "0-1" for p in looked.result() if p.topic in self._topics}:
                 await self._merge.settle_all()
                 await self._enter(new)
-        except ConnectionError:
-            # The readers have lost the server too, and say so.
-            pass
+
+    async def _new_streams(self) -> list[Partition]:
+        """Partitions whose streams are not shared yet, or are other ones by now."""
+        found: list[Partition] = []
+        for topic in self._topics:
+            for partition in await self._catalogue.partitions(topic):
+                stream = self._catalogue.streams[partition]
+                if self._streams.get(partition) != stream:
+                    found.append(partition)
+        return found
 
     async def _enter(self, start: Resolved) -> None:
         """Be a member on these streams; groups that are not there begin at `start`."""
@@ -342,9 +353,10 @@ class RedisGroupConsumer:
             return
         self._closed = True
         self._forget(self)
-        if self._beating is not None:
-            self._beating.cancel()
-            await asyncio.gather(self._beating, return_exceptions=True)
+        beside = [t for t in (self._beating, self._looking) if t is not None]
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         await self._merge.settle_all()
         await asyncio.gather(*(sharer.aclose() for sharer in self._sharers.values()))
         await self._lines.aclose()

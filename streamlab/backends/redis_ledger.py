@@ -32,8 +32,14 @@ class Ledger:
         self._useless.setdefault(key, []).extend(entries)
 
     def outstanding(self, key: bytes) -> set[bytes]:
-        """Entries of a stream given and not settled."""
-        return {entry for entries in self._of(key) for entry in entries}
+        """Entries of a stream given, or passed over, and not acknowledged."""
+        given = {entry for entries in self._of(key) for entry in entries}
+        return given.union(self._useless.get(key, ()))
+
+    def count(self, key: bytes) -> int:
+        """How many those are at most."""
+        given = sum(len(entries) for entries in self._of(key))
+        return given + len(self._useless.get(key, ()))
 
     def lowest(self, key: bytes) -> Id | None:
         """The lowest of those; None without any."""

@@ -39,18 +39,30 @@ class WatchedServer(OneServer):
         )
 
     async def _where(self) -> Settings:
-        name = self._settings.service_name
+        found = await self._primary()
+        if isinstance(found, BrokerError):
+            raise found
+        host, port = found
+        return replace(self._settings, host=host, port=port)
+
+    async def _primary(self) -> tuple[str, int] | BrokerError:
+        """Host and port; or why they could not be found out.
+
+        The error is handed back rather than raised, without redis-py's behind it: those show
+        the clients, and clients their passwords.
+        """
         try:
             async with asyncio.timeout(self._settings.socket_connect_timeout):
-                host, port = await self._sentinels.discover_master(name)
+                host, port = await self._sentinels.discover_master(
+                    self._settings.service_name
+                )
         except (RedisError, OSError) as error:
-            # redis-py's errors show the clients, and those their passwords.
-            raise self._explained(error) from None
-        return replace(self._settings, host=str(host), port=int(port))
+            return self._explained(error)
+        return str(host), int(port)
 
     def _explained(self, error: Exception) -> BrokerError:
         place, name = self._settings.place, self._settings.service_name
-        if isinstance(error, AuthenticationError):
+        if isinstance(error, AuthenticationError) or "Authent" in str(error):
             return AuthError(
                 f"the Sentinels at {place} want a user and a password of their own: "
                 'options={"sentinel_username": …, "sentinel_password": …}.'

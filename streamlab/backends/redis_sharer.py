@@ -17,7 +17,7 @@ import hiredis
 
 from streamlab.backends import redis_groupfacts, redis_ids, redis_parse
 from streamlab.backends.redis_cursor import facts
-from streamlab.backends.redis_groupfacts import LEFT, OURS
+from streamlab.backends.redis_groupfacts import LEFT, Reader
 from streamlab.backends.redis_ids import Id
 from streamlab.backends.redis_ledger import Ledger
 from streamlab.backends.redis_parse import Columns, Shape
@@ -262,11 +262,26 @@ class Sharer(Steps):
                 self._heal = True
                 continue
             for reader in redis_groupfacts.readers(self._good(reply, key)):
-                gone = reader.idle_ms > self._settings.claim_idle * 1000
-                gone = gone and not reader.name.startswith(OURS)
-                mine = reader.name == self._name.encode()
-                if reader.pending and not mine and (gone or reader.name == LEFT):
+                if reader.name == self._name.encode():
+                    self._check(key, reader.pending)
+                elif reader.pending and self._is_gone(reader):
                     self._claims.append(Claim(key, reader.name))
+
+    def _is_gone(self, reader: Reader) -> bool:
+        if reader.is_ours:
+            return reader.name == LEFT
+        return reader.idle_ms > self._settings.claim_idle * 1000
+
+    def _check(self, key: bytes, pending: int) -> None:
+        """What this member was given and doesn't know of is read from the server's book.
+
+        A connection that died without the server's noticing is given entries all the same.
+        """
+        ready = sum(
+            len(b.values) for b in self._ready if b.partition == self._keys[key]
+        )
+        if pending > self._ledger.count(key) + ready:
+            self._history[key] = b"0-0"
 
     async def _claim(self, link: Link, claim: Claim) -> None:
         """Take over one page of a member's entries."""

@@ -22,6 +22,7 @@ from streamlab.backends import redis_errors
 from streamlab.backends.redis_options import Settings
 from streamlab.clocks import SYSTEM
 from streamlab.errors import BrokerError
+from streamlab.uri import HIDDEN
 
 Word = str | bytes | int
 _CLOSE_S = 2.0
@@ -34,6 +35,17 @@ def command(*words: Word) -> bytes:
         data = word if isinstance(word, bytes) else str(word).encode()
         parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
     return b"".join(parts)
+
+
+class _Hidden(bytes):
+    """Bytes that a traceback does not show: a command with a password."""
+
+    def __repr__(self) -> str:
+        return HIDDEN
+
+
+def _login(settings: Settings) -> bytes:
+    return _Hidden(command("AUTH", *settings.login()))
 
 
 class _Batch(NamedTuple):
@@ -201,8 +213,10 @@ class Link(asyncio.Protocol):
     async def log_in(self) -> None:
         """Everything a fresh connection needs before it is of use."""
         settings = self._settings
-        if login := settings.login():
-            await self.call("AUTH", *login)
+        if settings.password is not None:
+            (reply,) = await self.pipeline(_login(settings), 1)
+            if isinstance(reply, hiredis.ReplyError):
+                raise redis_errors.refusal(settings, str(reply))
         if settings.db:
             await self.call("SELECT", settings.db)
         if settings.client_name:

@@ -244,6 +244,12 @@ class Fetch:
                 await self._fetch(consumer)
         except Exception as error:  # noqa: BLE001 - raised again once all is handed over
             self._error = error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # From within a client library: the group of tasks would take it for a quiet end.
+            self._error = BrokerError(f"reading {self._spec.name} broke off")
         self._ended = True
         self.hopper.hurry()
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from streamlab.errors import BrokerError
-from streamlab.servers import certificates
+from streamlab.servers import certificates, kafka_archive
 from streamlab.servers.certificates import Certificates, Certified
 from streamlab.servers.kafka_jars import jars, java
 from streamlab.servers.kafka_settings import (
@@ -57,6 +59,7 @@ class Kafka(Certified, LocalServer):
 
     title: ClassVar[str] = "Kafka"
     start_s: ClassVar[float] = 60.0
+    stop_s: ClassVar[float] = 30.0
 
     def __init__(
         self,
@@ -65,9 +68,14 @@ class Kafka(Certified, LocalServer):
         *,
         users: Mapping[str, str],
         extra: Mapping[str, str],
+        archiving: Path | None = None,
     ) -> None:
-        """Start it; `folder` None makes one that lives as long as the server."""
-        self._words = (java(), *_JVM, "-cp", f"{jars()}/*")
+        """Start it, and let it write an archive of classes at its end if `archiving`."""
+        home = jars()
+        archive = kafka_archive.place(java(), home)
+        flags = kafka_archive.flags(archive)
+        self._words = (java(), *_JVM, *flags, "-cp", f"{home}/*")
+        self._archiving = archiving
         super().__init__(listeners.plain, folder)
         self.listeners = listeners
         self.users = dict(users)
@@ -119,7 +127,11 @@ class Kafka(Certified, LocalServer):
 
     def _command(self) -> Sequence[str]:
         logging = f"-Dlog4j2.configurationFile={self.dir / 'log4j2.properties'}"
-        return [*self._words, logging, "kafka.Kafka", str(self._settings)]
+        main = ("kafka.Kafka", str(self._settings))
+        if self._archiving is None:
+            return [*self._words, logging, *main]
+        start, *words = self._words
+        return [start, *kafka_archive.writes(self._archiving), *words, logging, *main]
 
     def _answers(self) -> bool:
         return _READY in self.printed(self._begin)
@@ -194,10 +206,42 @@ def kafka(
         known |= {name: secrets.token_hex(8) for name in ("alice", "bob")}
     check_users(known)
     folder = kept_folder(dir)
+    prepare()
     return on_free_ports(
         len(Listeners._fields),
         lambda ports: Kafka(
-            Listeners(*ports), folder, users=known, extra=dict(extra or {})
+            Listeners(*ports),
+            folder,
+            users=known,
+            extra=dict(extra or {}),
         ),
         first=port,
     )
+
+
+def prepare() -> None:
+    """Do what is done once on a machine: fetch the jars, and make the archive of their classes.
+
+    Raises:
+        BrokerError: Java is missing, or the jars are not there and can't be fetched.
+    """
+    archive = kafka_archive.place(java(), jars())
+    if not archive.exists():
+        # Without it a broker starts too, only slower.
+        with contextlib.suppress(BrokerError, OSError):
+            kafka_archive.make(archive, _run_once)
+
+
+def _run_once(archive: Path) -> None:
+    """Start a broker and end it politely, so that the JVM writes the archive."""
+    with tempfile.TemporaryDirectory(prefix="streamlab-kafka-") as folder:
+        on_free_ports(
+            len(Listeners._fields),
+            lambda ports: Kafka(
+                Listeners(*ports),
+                Path(folder),
+                users={ADMIN: secrets.token_hex(8)},
+                extra={},
+                archiving=archive,
+            ),
+        ).close()

@@ -93,13 +93,18 @@ def _java() -> str | None:
     return shutil.which("java")
 
 
+def cache() -> Path:
+    """The folder for what is made once on this machine."""
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(caches) / "streamlab"
+
+
 def _wanted() -> Path:
     given = os.environ.get(VARIABLE)
     if given:
         folder = Path(given).expanduser().resolve()
         return folder if _is_filled(folder) else folder / f"kafka-{VERSION}"
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(caches) / "streamlab" / f"kafka-{VERSION}"
+    return cache() / f"kafka-{VERSION}"
 
 
 def _is_filled(folder: Path) -> bool:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import socket
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from streamlab.errors import BrokerError
 
 HOST = "127.0.0.1"
 _TRIES = 3
+_LOW = 10_000  # below it live the ports with names
+_OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _Made = TypeVar("_Made")
 
 
@@ -26,12 +30,33 @@ class PortTakenError(BrokerError):
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now, all different."""
+    """Ports that nobody listens on now, all different.
+
+    They lie below those that the system gives to outgoing connections: otherwise a client that
+    tries again and again might be given the port of the very server that is being restarted.
+    """
+    lowest = _first_outgoing()
     with contextlib.ExitStack() as held:
         probes = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind((HOST, 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+        return [_bound(probe, lowest) for probe in probes]
+
+
+def _first_outgoing() -> int:
+    try:
+        return int(_OUTGOING.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _bound(probe: socket.socket, lowest: int) -> int:
+    choices = range(_LOW, lowest)
+    for _ in range(_TRIES * 10 if len(choices) > 1_000 else 0):
+        with contextlib.suppress(OSError):
+            probe.bind((HOST, choices[secrets.randbelow(len(choices))]))
+            break
+    else:
+        probe.bind((HOST, 0))
+    return int(probe.getsockname()[1])
 
 
 def is_taken(port: int) -> bool:

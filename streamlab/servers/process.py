@@ -21,7 +21,6 @@ from streamlab.clocks import SYSTEM
 from streamlab.errors import BrokerError
 from streamlab.servers.ports import HOST, PortTakenError, is_taken
 
-_STOP_S = 5.0
 _LOG_LINES = 3
 # A line tells the shell to let the server be; the end of the pipe, that its owner is gone.
 _WATCH = 'read -r word || { kill -"$1" "$0" 2>/dev/null; [ -z "$2" ] || rm -rf "$2"; }'
@@ -37,6 +36,7 @@ class LocalServer(ABC):
 
     title: ClassVar[str] = "the server"
     start_s: ClassVar[float] = 15.0
+    stop_s: ClassVar[float] = 5.0
 
     def __init__(self, port: int, folder: Path | None) -> None:
         """Take `folder`, or make one that lives as long as the server; start nothing yet."""
@@ -172,12 +172,12 @@ class LocalServer(ABC):
         watcher, self._watcher = self._watcher, None
         if watcher is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                watcher.communicate(b"over\n", _STOP_S)
+                watcher.communicate(b"over\n", self.stop_s)
         server, self._server = self._server, None
         if server is not None:
             server.send_signal(how)
             try:
-                server.wait(_STOP_S)
+                server.wait(self.stop_s)
             except subprocess.TimeoutExpired:
                 server.kill()
-                server.wait(_STOP_S)
+                server.wait(self.stop_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from streamlab import uri
 from streamlab.backends import kafka as backend
@@ -20,7 +21,7 @@ from streamlab.backends.kafka import KafkaConnection
 from streamlab.backends.kafka_catalogue import LATEST
 from streamlab.backends.kafka_writer import KafkaProducer
 from streamlab.records import Earliest, Latest, Offset, Partition, Records
-from tests.contracts.lab import NONE, Abilities, Row
+from tests.contracts.lab import NONE, T0, Abilities, Row
 
 READY_S = 20.0
 
@@ -37,15 +38,22 @@ class KafkaLab:
     can: Abilities = field(default_factory=Abilities)
     made: set[str] = field(default_factory=set)
 
-    async def make(self, topic: str, partitions: int = 1, **configs: str) -> None:
-        """A topic, ready to be written to."""
+    async def make(
+        self,
+        topic: str,
+        partitions: int = 1,
+        *,
+        anyway: bool = True,
+        **configs: str,
+    ) -> None:
+        """A topic, ready to be written to; `anyway`: be content with one that is there."""
         if topic in self.made:
             return
         dotted = {name.replace("_", "."): value for name, value in configs.items()}
         wanted = NewTopic(topic, partitions, 1, topic_configs=dotted)
         answer = await self.admin.create_topics([wanted])
         for name, code, *_ in answer.topic_errors:
-            if code and for_code(code) is not TopicAlreadyExistsError:
+            if code and not (anyway and for_code(code) is TopicAlreadyExistsError):
                 raise for_code(code)(name)
         self.made.add(topic)
         async with asyncio.timeout(READY_S):
@@ -88,6 +96,30 @@ class KafkaLab:
         if undone:
             await client.abort_transaction()
             await self.settled(topic, partition)
+
+    async def write_all(self, topic: str, *words: str) -> None:
+        """Append to partition 0: "a" as it is, "-a" aborted, "+a" in a set of its own."""
+        await self.make(topic)
+        for place, word in enumerate(words):
+            row = Row(word.lstrip("-+").encode(), T0 + place)
+            if word.startswith("+"):
+                await self.undone.begin_transaction()
+                await self.undone.send_and_wait(
+                    topic, row.value, partition=0, timestamp_ms=row.ms
+                )
+                await self.undone.commit_transaction()
+                await self.settled(topic, 0)
+            else:
+                await self.write(topic, 0, [row], undone=word.startswith("-"))
+
+    async def make_anew(self, topic: str) -> None:
+        """Delete a topic, and make one of that name."""
+        await self.admin.delete_topics([topic])
+        async with asyncio.timeout(READY_S):
+            self.made.discard(topic)
+            while topic not in self.made:  # the broker deletes by and by
+                with contextlib.suppress(KafkaError):
+                    await self.make(topic, anyway=False)
 
     async def settled(self, topic: str, partition: int) -> None:
         """Wait until no transaction is open: the broker writes its markers by and by."""

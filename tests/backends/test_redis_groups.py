@@ -10,10 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import redis.asyncio
 
-from streamlab import uri
-from streamlab.backends import redis as backend
 from streamlab.backends.redis import RedisConnection
 from streamlab.backends.redis_group import RedisGroupConsumer
 from streamlab.errors import BrokerError
@@ -207,6 +204,23 @@ async def test_a_connection_cut_meanwhile_brings_nothing_twice_and_loses_nothing
     got += await until(member, 3_000 - len(got))
 
     assert sorted(got, key=lambda v: int(v or b"")) == numbers(range(3_000))
+    await member.commit(marks(member))
+    assert await pending(client) == []
+
+
+async def test_entries_given_to_a_connection_that_died_unnoticed_are_found(
+    client: Any, open_: Any
+) -> None:
+    await fill(client, 2)
+    member = await join(open_(**QUICK), "a")
+    await until(member, 2)
+
+    # As the server does until it notices that the other side of a connection is gone.
+    await fill(client, 3, first=2)
+    await client.xreadgroup("g", "a", {"t": ">"})
+    got = await until(member, 3)
+
+    assert got == numbers(range(2, 5))
     await member.commit(marks(member))
     assert await pending(client) == []
 

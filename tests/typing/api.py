@@ -32,6 +32,17 @@ def looking() -> None:
     assert_type(topic.send([{"n": 1}], key="n"), int)
 
 
+def sharing(topic: sl.Topic, rows: list[pl.DataFrame]) -> None:
+    live = topic.live(group="g", mode="resumable")
+    sink = live.window("10s", lateness="5s").agg(n=pl.len()).closed.to(rows.append)
+    sink.flush(timeout="10s")
+    live.commit()
+    live.stop(crash=True)
+
+    assert_type(sink.error, BaseException | None)
+    assert_type(live.stats.rebalances, int)
+
+
 async def in_an_async_program(topic: sl.Topic) -> None:
     live = await topic.aio.live(start="earliest")
     rows = await live.aio.wait(count=10, timeout=5)
