@@ -22,7 +22,7 @@ from streamlab.backends import redis_errors
 from streamlab.backends.redis_options import Settings
 from streamlab.clocks import SYSTEM
 from streamlab.errors import BrokerError
-from streamlab.uri import HIDDEN
+from streamlab.veil import HIDDEN
 
 Word = str | bytes | int
 _CLOSE_S = 2.0

@@ -358,37 +358,6 @@ async def test_streams_that_come_later_are_shared_too(
     assert await pending(client, "t:1") == []
 
 
-# ---- faults -------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-async def test_kills_and_restarts_lose_nothing_that_was_acknowledged(
-    valkeys: Any,
-) -> None:
-    server = valkeys(appendonly=True)
-    client = redis.asyncio.Redis(port=server.port)
-    connection = backend.connect(uri.parse(f"{server.url}/t"), {})
-    await fill(client, 1)
-    member = await join(connection, "a")
-    got = await until(member, 1)
-    for kill in range(4):
-        await fill(client, 500, first=1 + 500 * kill)
-        got += await until(member, 200, most=70)
-        await member.commit(marks(member))
-        await asyncio.to_thread(server.kill)
-        await asyncio.to_thread(server.restart)
-    async with asyncio.timeout(20):
-        while {*numbers(range(2_001))} - {*got}:
-            for block in await member.receive(1000, 0.1):
-                got += block.values
-
-    await member.commit(marks(member))
-    left = await client.xpending("t", "g")
-    assert left["pending"] == 0
-    await connection.aclose()
-    await client.aclose()
-
-
 async def test_to_be_heard_of_takes_no_entries(
     open_: Callable[..., RedisConnection], client: Any
 ) -> None:
