@@ -57,6 +57,20 @@ def urls(draw: st.DrawFn) -> StreamUrl:
         ("redis://h/0/", StreamUrl("redis", (("h", None),), path="0")),
         ("redis://h/5", StreamUrl("redis", (("h", None),), topics=("5",))),
         (
+            "redis+sentinel://a,b:1/2/t?service_name=m",
+            StreamUrl(
+                "redis+sentinel",
+                (("a", None), ("b", 1)),
+                path="2",
+                topics=("t",),
+                params=Params({"service_name": "m"}),
+            ),
+        ),
+        (
+            "redis+cluster://a:7000,b/t",
+            StreamUrl("redis+cluster", (("a", 7000), ("b", None)), topics=("t",)),
+        ),
+        (
             "kafka://node-a:1234,node-b:1234/a,b",
             StreamUrl("kafka", (("node-a", 1234), ("node-b", 1234)), topics=("a", "b")),
         ),

@@ -2,15 +2,21 @@
 
 A topic is the stream of that name. Streams named `topic:0`, `topic:1`, … are its partitions
 (SeaStreamer's shards); beside them the plain stream is partition 0, unless `topic:0` exists.
-Which streams there are is seen when a position is resolved; later ones join the next reader.
+Which streams there are is seen when a position is resolved; later ones join the next reader, and
+the members of a group by themselves.
 
 The payload is the field "msg", or what `redis_parse.choose` finds; `options={"field": …}` names
 another. The field "key" is the record's key (`options={"key_field": …}`), further fields are
 headers. Entries without the payload field are passed over and counted. An entry always has a
 payload, so there are no tombstones.
 
+A server is named by redis://, with TLS rediss://, or by the option `unix_socket_path`; one that
+Sentinels watch by redis+sentinel://, a cluster by redis+cluster://. Ids may count nanoseconds
+(`options={"timestamp_format": "nanoseconds"}`).
+
 A user needs the rights to XREAD, XRANGE, XREVRANGE and XINFO on the stream; without SCAN only the
-plain stream is found, without MEMORY its size is unknown.
+plain stream is found, without MEMORY its size is unknown. Committing takes XGROUP, XPENDING, XACK
+and MULTI; sharing XREADGROUP and XCLAIM besides, and WATCH to be gone without a trace.
 """
 
 from __future__ import annotations
@@ -35,7 +41,7 @@ from streamlab.backends.redis_group import RedisGroupConsumer
 from streamlab.backends.redis_ids import Id
 from streamlab.backends.redis_lines import Lines
 from streamlab.backends.redis_merged import MergedConsumer
-from streamlab.backends.redis_options import Settings, settings
+from streamlab.backends.redis_options import Settings, hidden, settings
 from streamlab.backends.redis_reader import RedisConsumer
 from streamlab.backends.redis_route import OneServer, Route
 from streamlab.backends.redis_wire import Dialer, Link
@@ -74,6 +80,7 @@ def connect(url: StreamUrl, options: Options) -> RedisConnection:
     Raises:
         UsageError: an option or a part of the URL that can't be used.
     """
+    options = hidden(options)
     return RedisConnection(settings(url, options))
 
 

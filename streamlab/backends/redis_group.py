@@ -40,11 +40,12 @@ from streamlab.records import Mark, Partition, PartitionState, Records, Resolved
 
 _DISCOVER_S = 5.0
 _STUCK_S = 300.0  # Kafka's max.poll.interval
-# The last id of all is how the server itself writes ">": it would hand out new entries.
+# Not the very last id: Redis takes that for ">", and would hand out new entries.
 _BEHIND_ALL = redis_ids.text(redis_ids.before(redis_ids.LAST))
 _CLOSE_S = 1.5
 _ACKED = 10_000  # ids in one XACK: the server does nothing else meanwhile
 _PAGE = 1_000
+_TRIES = 5
 _LONG_AGO_MS = 86_400_000
 _numbers = itertools.count(1)
 # Where a topic's partitions begin for a group that is new; {} where the topic is not there.
@@ -160,7 +161,13 @@ class RedisGroupConsumer:
             for partition, mark in upto.items()
             for key, entries in self._ledger.due(partition, mark.handed_out)
         ]
-        await self._acknowledge([*due, *self._ledger.useless().items()])
+        useless = self._ledger.useless()
+        try:
+            await self._acknowledge([*due, *useless.items()])
+        except BaseException:
+            for key, entries in useless.items():
+                self._ledger.pass_over(key, entries)
+            raise
         for partition, mark in upto.items():
             self._ledger.settle(partition, mark.handed_out)
 
@@ -191,9 +198,12 @@ class RedisGroupConsumer:
         try:
             with contextlib.suppress(BrokerError, TimeoutError):
                 async with asyncio.timeout(_CLOSE_S):
+                    await self._fall_silent()
                     await self._merge.settle_all()
                     await asyncio.gather(*(s.aclose() for s in self._sharers.values()))
-                    await self._depart([*self._streams.values()])
+                    await self._acknowledge([*self._ledger.useless().items()])
+                    for stream in self._streams.values():
+                        await self._depart(stream)
         finally:
             await self._end()
 
@@ -328,25 +338,40 @@ class RedisGroupConsumer:
         for reply in await self._lines.ask_all(questions):
             self._lines.good(reply)
 
-    async def _depart(self, streams: Sequence[str]) -> None:
+    async def _depart(self, stream: str) -> None:
         """Leave no trace, but for what others, or we once back, have to do."""
-        await self._acknowledge([*self._ledger.useless().items()])
-        for stream in streams:
-            start = "-"
-            while page := await self._lines.ask(
-                *(stream, "XPENDING", stream, self._group, start, "+", _PAGE, self.name)
-            ):
-                if self._comes_back:
-                    break
-                ids = [entry[0] for entry in page]
-                await self._lines.ask(
-                    *(stream, "XCLAIM", stream, self._group, LEFT, 0, *ids),
-                    *("IDLE", _LONG_AGO_MS, "JUSTID"),
-                )
-                start = redis_ids.text(redis_ids.after(redis_ids.pair(ids[-1])))
-            else:
-                words = ("XGROUP", "DELCONSUMER", stream, self._group, self.name)
-                await self._lines.ask(stream, *words)
+        for _ in range(_TRIES):
+            page = await self._left(stream)
+            if page and self._comes_back:
+                return
+            while page:
+                words = ("XCLAIM", stream, self._group, LEFT, 0)
+                old = ("IDLE", _LONG_AGO_MS, "JUSTID")
+                await self._lines.ask(stream, *words, *page, *old)
+                page = await self._left(stream)
+            # A read that still waits over there may be given something meanwhile, and who
+            # takes a member away takes its entries too. Only a new entry can wake that read.
+            removing = ("XGROUP", "DELCONSUMER", stream, self._group, self.name)
+            commands = (("MULTI",), removing, ("EXEC",))
+            replies = await self._lines.ask_all(
+                [question(stream, *words) for words in commands]
+            )
+            if replies[-1] is not None:
+                return
+
+    async def _left(self, stream: str) -> list[bytes]:
+        """Entries this member has; whatever is added to the stream from now on is noticed."""
+        words = ("XPENDING", stream, self._group, "-", "+", _PAGE, self.name)
+        _, page = await self._lines.ask_all(
+            [question(stream, "WATCH", stream), question(stream, *words)]
+        )
+        return [entry[0] for entry in self._lines.good(page)]
+
+    async def _fall_silent(self) -> None:
+        beating, self._beating = self._beating, None
+        if beating is not None:
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
 
     async def _end(self) -> None:
         if self._closed:

@@ -15,7 +15,8 @@ from streamlab.uri import Secret, StreamUrl
 
 _PORT, _SENTINEL_PORT = 6379, 26379
 _FORMATS = ("milliseconds", "nanoseconds")
-_SECRETS = ("username", "password", "sentinel_password", "ssl_password")
+_SECRETS = ("password", "sentinel_password", "ssl_password")
+_NOT_IN_URLS = ("username", *_SECRETS)
 _CERT_REQS = {
     "none": ssl.CERT_NONE,
     "optional": ssl.CERT_OPTIONAL,
@@ -132,7 +133,8 @@ def settings(url: StreamUrl, options: Options) -> Settings:
     port = _SENTINEL_PORT if kind == "sentinel" else _PORT
     nodes = tuple((host.strip("[]"), own or port) for host, own in url.hosts)
     # Neither a log of URLs nor a shared notebook is a place for a password in the query.
-    asked = {n: v for n, v in url.params.items() if n not in _SECRETS}
+    asked = {n: v for n, v in url.params.items() if n not in _NOT_IN_URLS}
+    options = hidden(options)
     asked_all: dict[str, object] = {**asked, **options}
     for name in [*asked_all, *(url.params.keys() - asked.keys())]:
         if name not in _READ or (name in url.params and name not in asked):
@@ -151,6 +153,14 @@ def settings(url: StreamUrl, options: Options) -> Settings:
         tls=secure == "rediss",
         **found,
     )
+
+
+def hidden(options: Options) -> Options:
+    """The options with their passwords wrapped: a traceback may show what a function held."""
+    return {
+        name: Secret(value) if name in _SECRETS and isinstance(value, str) else value
+        for name, value in options.items()
+    }
 
 
 def tls_options(chosen: Settings) -> dict[str, Any]:
@@ -217,10 +227,9 @@ def _text(value: object) -> str:
 
 
 def _secret(value: object) -> object:
-    if not isinstance(value, str) and not hasattr(value, "reveal"):
+    if not hasattr(value, "reveal"):
         raise TypeError("write it as text")
-    # Wrapped, a traceback that prints what a function held can't give it away.
-    return Secret(value) if isinstance(value, str) else value
+    return value
 
 
 def plain(secret: Any) -> str | None:

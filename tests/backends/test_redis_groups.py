@@ -138,6 +138,22 @@ async def test_a_slow_member_that_lives_is_not_robbed(client: Any, open_: Any) -
     assert {owner for owner, _ in await pending(client)} == {b"slow"}
 
 
+async def test_being_heard_of_hands_out_nothing(client: Any, open_: Any) -> None:
+    await fill(client, 1)
+    member = await join(open_(claim_idle=0.1), "a")
+    before = (await client.info("commandstats"))["cmdstat_xreadgroup"]["calls"]
+
+    async with asyncio.timeout(20):
+        while True:
+            stats = (await client.info("commandstats"))["cmdstat_xreadgroup"]
+            if stats["calls"] > before + 3:
+                break
+            await asyncio.sleep(0.01)
+
+    assert await pending(client) == []
+    assert await until(member, 1) == numbers(range(1))
+
+
 async def test_own_entries_are_not_taken_over_from_oneself(
     client: Any, open_: Any
 ) -> None:

@@ -178,6 +178,7 @@ async def test_a_server_that_is_no_sentinel_is_told(watched: Any, opens: Opens) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(90)  # the old primary is told its new part after ten seconds
 async def test_a_failover_is_followed_by_readers_and_writers(
     watched: Any, opens: Opens
 ) -> None:
@@ -191,7 +192,14 @@ async def test_a_failover_is_followed_by_readers_and_writers(
     assert await until(reader, 10) == await until(member, 10) == [b"a"] * 10
     await member.commit({p: s.mark for p, s in member.state().items()})
 
+    (port,) = watched.leader_ports
+    old = redis.asyncio.Redis(port=port)
+    assert await old.wait(1, 20_000) == 1  # the replica has it all
     await asyncio.to_thread(watched.fail_over)
+    async with asyncio.timeout(60):
+        # Until then it takes writes, and loses them.
+        while (await old.role())[0] != b"slave":  # noqa: ASYNC110 (it knows of no event)
+            await asyncio.sleep(0.02)
     await producer.send(Outgoing([b"b"] * 10))
 
     assert await until(reader, 10) == [b"b"] * 10
@@ -199,6 +207,7 @@ async def test_a_failover_is_followed_by_readers_and_writers(
     await member.commit({p: s.mark for p, s in member.state().items()})
     assert await connection.trim("t", keep=5) == 15
     assert reader.trouble is None
+    await old.aclose()
 
 
 # ---- Cluster ------------------------------------------------------------------------------
@@ -346,3 +355,32 @@ async def test_a_password_is_nowhere_in_what_a_failure_shows(
 
     assert "s3cret" not in held(caught.value)
     assert "s3cret" not in repr(vars(connection))
+
+
+async def test_a_wrong_option_does_not_show_the_password_beside_it(
+    opens: Opens,
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        opens("redis://localhost/", password="s3cret", db=-1)  # noqa: S106 (none)
+
+    shown = [line for line in held(caught.value).splitlines() if "s3cret" in line]
+    assert shown == []
+
+
+async def test_a_moved_slot_is_found_by_a_writer_alone(
+    cluster: Any, opens: Opens
+) -> None:
+    connection = opens(cluster.url)
+    producer = await connection.producer("alone")
+    await producer.send(Outgoing([b"a"]))
+    slot = key_slot(b"alone")
+    owner = slot * 3 // 16_384
+    source = redis.asyncio.Redis(port=cluster.nodes[owner].port)
+    await source.delete("alone")
+    await source.aclose()
+
+    await asyncio.to_thread(cluster.move_slot, slot, (owner + 1) % 3)
+    await producer.send(Outgoing([b"b"]))
+
+    assert (await connection.info("alone"))[0].records == 1
+    assert await connection.trim("alone", keep=0) == 1
