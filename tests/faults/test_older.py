@@ -13,7 +13,7 @@ import streamlab as sl
 from streamlab.errors import BrokerError
 from streamlab.records import Committed, Partition
 from streamlab.runtime.loop import io
-from tests.faults.lab import KINDS, make, start, until
+from tests.faults.lab import KINDS, Where, make, start, until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(120)]
 FILES = {"redis": "appendonlydir", "kafka": "data"}
@@ -79,7 +79,7 @@ def all_have(lives: list[Any], ids: range) -> None:
 def test_a_server_that_comes_back_older_is_read_on_and_the_loss_is_told(
     store: Restorable, name: str
 ) -> None:
-    make(store.kind, store.server.port, name, 1)
+    make(Where(store.kind, store.server.port, name, 1))
     source = sl.topic(f"{store.server.url}/{name}")
     send(source, 0)
     lives = [source.live(start="earliest", **mode) for mode in MODES]
@@ -118,7 +118,7 @@ def test_a_commit_beyond_the_end_is_told_and_what_comes_is_read(
     store: Restorable, name: str
 ) -> None:
     """A reader may have committed in the moment before it saw that the server is older."""
-    make(store.kind, store.server.port, name, 1)
+    make(Where(store.kind, store.server.port, name, 1))
     source = sl.topic(f"{store.server.url}/{name}")
     send(source, 0)
     beyond: Any = {"redis": "99999999999999-0", "kafka": 1_000}[store.kind]
