@@ -9,8 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import streamlab as sl
+from streamlab.backends import memory
+from streamlab.backends.log import LogTopic
 from streamlab.errors import DataError
-from streamlab.records import Mark, Partition, PartitionState, Records
+from streamlab.records import (
+    Mark,
+    Outgoing,
+    Partition,
+    PartitionState,
+    Records,
+    Sent,
+)
 from streamlab.topics.ledger import Ledger
 from streamlab.topics.message import Message, messages
 from streamlab.topics.names import matches
@@ -154,6 +164,28 @@ def test_the_program_is_behind_by_what_it_has_not_been_handed():
     found = ledger.states()[ONE]
 
     assert (found.next, found.behind, found.caught_up) == (2, 3, False)
+
+
+# ---- sending ------------------------------------------------------------------------------
+
+
+async def test_messages_that_wait_go_out_together(monkeypatch: pytest.MonkeyPatch):
+    broker = sl.connect("memory://programs")
+    topic = memory.broker("programs").make("many", 2)
+    pieces: list[int] = []
+
+    def append(rows: Outgoing) -> Sent:
+        pieces.append(len(rows.values))
+        return LogTopic.append(topic, rows)
+
+    monkeypatch.setattr(topic, "append", append)
+    async with await broker.aio.producer("many") as producer:
+        for number in range(50_000):
+            producer.send_soon(b"%d" % number)
+
+    assert sum(pieces) == 50_000
+    # As fast as one loop fills it and another empties it: some hundreds at a time at least.
+    assert len(pieces) < 5_000
 
 
 # ---- names --------------------------------------------------------------------------------
