@@ -87,16 +87,23 @@ async def kafka_send(port: int, topic: str, *values: bytes, **settings: Any) -> 
         await producer.stop()
 
 
-def deny(server: servers.Kafka, user: str, topic: str, operation: str = "READ") -> None:
-    """Take a right on a topic away from a user of a local Kafka; others keep theirs."""
+def deny(
+    server: servers.Kafka,
+    user: str,
+    name: str,
+    operation: str = "READ",
+    *,
+    kind: str = "TOPIC",
+) -> None:
+    """Take a right on a topic, or something else, from a user of a local Kafka only."""
     if find_spec("confluent_kafka") is None:
         absent("confluent-kafka makes the ACL: pip install 'streamlab[demo]'")
     admin: Any = import_module("confluent_kafka.admin")
     client = admin.AdminClient({"bootstrap.servers": f"{server.host}:{server.port}"})
     for who, verdict in (("*", "ALLOW"), (user, "DENY")):
         binding = admin.AclBinding(
-            admin.ResourceType.TOPIC,
-            topic,
+            admin.ResourceType[kind],
+            name,
             admin.ResourcePatternType.LITERAL,
             f"User:{who}",
             "*",

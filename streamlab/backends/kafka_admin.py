@@ -27,6 +27,7 @@ _STATES = {
 }
 # A commit by hand belongs to no generation of members.
 _BY_HAND, _NOBODY, _AS_LONG_AS_USUAL = -1, "", -1
+_AT_ONCE = 16
 # Kafka's newer kind of groups: their members are not in the answer to the old question.
 _NEWER = "Dead"
 
@@ -44,11 +45,19 @@ async def groups(clerk: Clerk) -> list[GroupInfo]:
     Raises:
         BrokerError: the brokers don't tell.
     """
-    names = sorted(await clerk.ask(_names))
-    described = await asyncio.gather(*[describe(clerk, name) for name in names])
-    committed = await asyncio.gather(*[all_committed(clerk, name) for name in names])
+    described = await clerk.ask(_all_described)
+    few = asyncio.Semaphore(_AT_ONCE)
+
+    async def committed(name: str) -> dict[Partition, Committed]:
+        async with few:
+            return await all_committed(clerk, name)
+
+    names = sorted(described)
     found: list[GroupInfo] = []
-    for name, (state, members), done in zip(names, described, committed, strict=True):
+    for name, done in zip(
+        names, await asyncio.gather(*map(committed, names)), strict=True
+    ):
+        state, members = described[name]
         # It is on the list, so it is not dead: it is of the newer kind.
         word = "stable" if state == _NEWER else _STATES.get(state, "rebalancing")
         topics = {p.topic for p in done}
@@ -67,10 +76,7 @@ async def describe(clerk: Clerk, group: str) -> Described:
 
     async def attempt(client: AIOKafkaClient) -> Described:
         answer = await to_coordinator(client, group, DescribeGroupsRequest([group]))
-        ((code, _, state, _, _, members, *_),) = answer.groups
-        if code and aio.for_code(code) is not aio.GroupIdNotFound:
-            raise aio.for_code(code)(group)
-        return Described(state or _NEWER, dict(map(_member, members)))
+        return _described(group, answer)
 
     return await clerk.ask(attempt, group=group)
 
@@ -134,17 +140,38 @@ def _refuse(group: str, partition: Partition, code: int) -> None:
     raise kind(group)
 
 
-async def _names(client: AIOKafkaClient) -> set[str]:
-    """Of all groups; each broker knows those it looks after."""
+async def _all_described(client: AIOKafkaClient) -> dict[str, Described]:
+    """All groups; each broker knows those it looks after."""
     answer = await metadata(client, [])
     nodes = [broker[0] for broker in answer.brokers]
-    answers = await asyncio.gather(
-        *[client.send(n, ListGroupsRequest()) for n in nodes]
-    )
-    for each in answers:
-        if each.error_code:
-            raise aio.for_code(each.error_code)
-    return {name for each in answers for name, kind in each.groups if _reads(kind)}
+    few = asyncio.Semaphore(_AT_ONCE)
+
+    async def names(node: int) -> list[tuple[int, str]]:
+        told = await client.send(node, ListGroupsRequest())
+        if told.error_code:
+            raise aio.for_code(told.error_code)
+        return [(node, name) for name, kind, *_ in told.groups if _reads(kind)]
+
+    async def one(node: int, name: str) -> tuple[str, Described]:
+        async with few:
+            told = await client.send(node, DescribeGroupsRequest([name]))
+            return name, _described(name, told)
+
+    known = await asyncio.gather(*map(names, nodes))
+    every = [one(node, name) for part in known for node, name in part]
+    return dict(await asyncio.gather(*every))
+
+
+def _described(group: str, answer: Any) -> Described:
+    """The first group of an answer.
+
+    aiokafka reads version 3 by the form of version 2, which lacks a field at the end of each
+    group: the second one would be nonsense.
+    """
+    code, _, state, _, _, members, *_ = answer.groups[0]
+    if code and aio.for_code(code) is not aio.GroupIdNotFound:
+        raise aio.for_code(code)(group)
+    return Described(state or _NEWER, dict(map(_member, members)))
 
 
 def _reads(kind: str) -> bool:

@@ -128,7 +128,15 @@ class KafkaGroupConsumer:
 
     @property
     def trouble(self) -> str | None:
-        return self._membership.trouble or self._trouble or self._reader.trouble
+        waiting = not (self._ready.is_set() or self._closed)
+        return (
+            self._membership.trouble
+            or self._trouble
+            or self._reader.trouble
+            or (
+                f"group {self._group!r} is dividing its partitions" if waiting else None
+            )
+        )
 
     async def join(self, topics: Sequence[str]) -> None:
         """Become a member; waits some seconds for the first share.
@@ -136,8 +144,8 @@ class KafkaGroupConsumer:
         Raises:
             BrokerError: the cluster can't be reached, or doesn't let us in.
         """
-        await self._note_begin(topics)
         try:
+            await self._note_begin(topics)
             await self._membership.join(topics)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_JOIN_S):
@@ -198,6 +206,8 @@ class KafkaGroupConsumer:
         """All partitions go once this returns."""
         self._ready.clear()
         await self._unsettle()
+        # After it was mended the membership no longer knows what is ours.
+        partitions |= self._owned
         if partitions:
             async with self._reading:
                 pass  # whoever is being handed records has noted them after this
@@ -221,6 +231,8 @@ class KafkaGroupConsumer:
         if self._last is not None and self._last != partitions:
             self._rebalances += 1
         self._last = partitions
+        if self._settling is not None:
+            self._settling.cancel()
         # No heartbeat goes out before this returns, so the rest is done in the background.
         self._settling = asyncio.create_task(
             self._settle(partitions), name=f"kafka group {self._group}"

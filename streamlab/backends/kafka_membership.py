@@ -24,12 +24,14 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from streamlab.backends import kafka_errors, kafka_probe
 from streamlab.backends.kafka_options import Settings
-from streamlab.errors import AuthError, PermissionDeniedError, TlsError
+from streamlab.clocks import SYSTEM
+from streamlab.errors import AuthError, BrokerError, PermissionDeniedError, TlsError
 from streamlab.records import Partition
 
 log = logging.getLogger("streamlab")
 _COMMIT_S = 10.0
-_LEAVE_S, _CLOSE_S = 1.0, 0.7
+_LOOK_S = 1.0
+_LEAVE_S, _CLOSE_S = 0.8, 0.5
 _SESSION_MS, _REBALANCE_MS, _METADATA_MS = 10_000, 30_000, 5_000
 # A reader may rest as long as it likes: the heartbeat alone says that it lives.
 _FOR_EVER_MS = 2**31 - 1
@@ -80,6 +82,8 @@ class Membership:
         self._subscription: Any = None
         self._coordinator: Any = None
         self._problem: str | None = None
+        self._failure: BrokerError | None = None
+        self._minding: asyncio.Task[None] | None = None
         chosen = settings.consuming()
         self._session_ms = int(chosen.get("session_timeout_ms", _SESSION_MS))
         self._heartbeat_ms = min(
@@ -120,6 +124,7 @@ class Membership:
         self._subscription.register_fetch_waiters(set())
         await self.subscribe(topics)
         self._coordinate()
+        self._minding = asyncio.create_task(self._mind(), name="kafka membership")
 
     async def subscribe(self, topics: Sequence[str]) -> None:
         """Share these topics from now on."""
@@ -128,13 +133,24 @@ class Membership:
             self._subscription.subscribe(topics=set(topics), listener=self._listener)
 
     def check(self) -> None:
-        """Hear what went wrong in the background, and mend what can be.
+        """See how the membership fares.
 
         Raises:
             BrokerError: what trying again doesn't mend.
         """
+        self._look()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _mind(self) -> None:
+        """Mend what can be, also while nobody reads: aiokafka stands still until it is asked."""
+        while self._failure is None:
+            self._look()
+            await SYSTEM.sleep(_LOOK_S)
+
+    def _look(self) -> None:
         coordinator = self._coordinator
-        if coordinator is None:
+        if coordinator is None or self._failure is not None:
             return
         try:
             coordinator.check_errors()
@@ -142,11 +158,27 @@ class Membership:
             problem = kafka_errors.translate(
                 self._settings, error, group=self._group
             ).with_traceback(None)
-            refused = isinstance(problem, (AuthError, PermissionDeniedError, TlsError))
-            if refused or isinstance(error, _HOPELESS):
-                raise problem from None
-            self._problem = str(problem)
-            self._mend()
+            if isinstance(error, _HOPELESS):
+                self._failure = BrokerError(self._hopeless(error))
+            elif isinstance(problem, (AuthError, PermissionDeniedError, TlsError)):
+                self._failure = problem
+            else:
+                self._problem = str(problem)
+                self._mend()
+
+    def _hopeless(self, error: BaseException) -> str:
+        where = f"group {self._group!r} on {self._settings.place}"
+        if isinstance(error, aio.InconsistentGroupProtocolError):
+            return (
+                f"{where} divides its partitions in another way than ours: its other members "
+                'need partition.assignment.strategy "roundrobin" too'
+            )
+        if isinstance(error, aio.InvalidSessionTimeoutError):
+            return (
+                f"{where}: the broker takes no session.timeout.ms={self._session_ms}; its "
+                "bounds are group.min.session.timeout.ms and group.max.session.timeout.ms"
+            )
+        return f"{where}: the broker takes no such name"
 
     async def commit(self, done: Mapping[Partition, int]) -> None:
         """Commit as a member; partitions that meanwhile went to others are skipped.
@@ -174,23 +206,33 @@ class Membership:
 
     async def leave(self) -> None:
         """Tell the group, which then need not wait until the session is over."""
-        coordinator, self._coordinator = self._coordinator, None
-        if coordinator is None:
-            return
-        await _stop(coordinator)
-        if coordinator.member_id and coordinator.coordinator_id is not None:
+        coordinator = await self._stop()
+        known = coordinator is not None and coordinator.coordinator_id is not None
+        if known and coordinator.member_id:
             request = LeaveGroupRequest(self._group, coordinator.member_id)
             with contextlib.suppress(aio.KafkaError, OSError):
                 async with asyncio.timeout(_LEAVE_S):
-                    await coordinator._send_req(request)  # noqa: SLF001 - see below
+                    await coordinator._send_req(request)  # noqa: SLF001 - as its close() does
         await self._hang_up()
 
     async def abandon(self) -> None:
         """Be gone without a word."""
+        await self._stop()
+        await self._hang_up()
+
+    async def _stop(self) -> Any:
+        """End all tasks; the coordinator's own close() could wait for a whole rebalance."""
         coordinator, self._coordinator = self._coordinator, None
-        if coordinator is not None:
-            await _stop(coordinator)
-            await self._hang_up()
+        tasks = [] if coordinator is None else _tasks(coordinator)
+        if self._minding is not None:
+            tasks.append(self._minding)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            done, _ = await asyncio.wait(tasks, timeout=_CLOSE_S)
+            for task in done:
+                _heard(task)
+        return coordinator
 
     def _coordinate(self) -> None:
         self._coordinator = GroupCoordinator(
@@ -209,7 +251,14 @@ class Membership:
         """Start again what an unexpected answer has ended."""
         coordinator = self._coordinator
         if coordinator._coordination_task.done():  # noqa: SLF001 - aiokafka gives up here
+            # Its heartbeat would keep a member in the group that reads nothing.
+            for task in _tasks(coordinator):
+                task.cancel()
+                task.add_done_callback(_heard)
             self._coordinate()
+            # It goes on as the same member, which can still commit.
+            self._coordinator.member_id = coordinator.member_id
+            self._coordinator.generation = coordinator.generation
             self._coordinator.request_rejoin()
             return
         heartbeat = coordinator._heartbeat_task  # noqa: SLF001 - and here
@@ -262,13 +311,16 @@ class _Looking(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no types
         return False
 
 
-async def _stop(coordinator: Any) -> None:
-    """End a coordinator's tasks; its own close() could wait for a whole rebalance."""
+def _tasks(coordinator: Any) -> list[asyncio.Task[None]]:
     names = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")
-    tasks = [task for name in names if (task := getattr(coordinator, name)) is not None]
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks, timeout=_CLOSE_S)
+    tasks = [getattr(coordinator, name) for name in names]
+    return [task for task in tasks if task is not None]
+
+
+def _heard(task: asyncio.Task[None]) -> None:
+    """Take note of how a task ended, or asyncio complains that nobody did."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _ours(partitions: set[TopicPartition]) -> frozenset[Partition]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 from aiokafka.abc import AbstractTokenProvider
 
@@ -32,6 +32,7 @@ from streamlab.backends.kafka_values import (
 )
 from streamlab.errors import UnknownNameError, UrlError, UsageError
 from streamlab.uri import Secret, StreamUrl
+from streamlab.veil import Veiled
 
 _PORT = 9092
 _Reader = Callable[[object], object]
@@ -168,7 +169,7 @@ class Settings:
             chosen |= {
                 "sasl_mechanism": self.sasl,
                 "sasl_plain_username": self.user,
-                "sasl_plain_password": self.password and _Veiled(self.password),
+                "sasl_plain_password": self.password and Veiled(self.password.reveal()),
                 "sasl_oauth_token_provider": self.tokens,
             }
         return chosen
@@ -195,18 +196,6 @@ class Settings:
 
     def _among(self, names: Mapping[str, _Reader]) -> dict[str, Any]:
         return {name: value for name, value in self.options.items() if name in names}
-
-
-class _Veiled(str):
-    """A password on its way to aiokafka: text for it, *** in a traceback's locals."""
-
-    __slots__ = ()
-
-    def __new__(cls, hidden: Secret) -> Self:
-        return super().__new__(cls, hidden.reveal())
-
-    def __repr__(self) -> str:
-        return "***"
 
 
 def settings(url: StreamUrl, options: Options) -> Settings:

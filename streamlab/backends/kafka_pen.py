@@ -15,12 +15,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from streamlab.backends import kafka_errors, kafka_probe
+from streamlab.backends.kafka_client import bounded
 from streamlab.backends.kafka_options import Settings
 from streamlab.errors import ConnectError
 
 # Beyond a quarter of the 1 MB that brokers take nothing gets faster.
 _BATCH = 1 << 18
-_CLOSE_S = 1.5
 _START_S = 10.0
 # Sequence numbers have 31 bits, and aiokafka gets the step beyond them wrong.
 _MOST_ROWS = 2_000_000_000
@@ -118,12 +118,14 @@ async def discard(client: AIOKafkaProducer) -> None:
         return
     client._closed = True  # noqa: SLF001 - otherwise it warns when it is collected
     _hear_all(client)
-    with contextlib.suppress(TimeoutError, KafkaError):
-        async with asyncio.timeout(_CLOSE_S):
-            # Without connections its requests end, and only then does its task.
-            await client.client.close()
-            await client._sender.close()  # noqa: SLF001 - see above
-            await client.client.close()
+    await bounded(_end(client))
+
+
+async def _end(client: AIOKafkaProducer) -> None:
+    # Without connections its requests end, and only then does its task.
+    await client.client.close()
+    await client._sender.close()  # noqa: SLF001 - see above
+    await client.client.close()
 
 
 def _hear_all(client: AIOKafkaProducer) -> None:

@@ -80,27 +80,33 @@ class KafkaProducer:
     async def send(self, rows: Outgoing) -> Sent:
         if not rows.values:
             return Sent((), (), ())
-        async with self._pen.borrow(len(rows.values)) as client:
-            known = client.client.cluster.partitions_for_topic(self._topic)
-            if len(known or ()) < self._partitions:
-                # The client keeps what it learnt for minutes; there may be more by now.
-                await client.client.force_metadata_update()
-                known = client.client.cluster.partitions_for_topic(self._topic)
-            self._partitions = max(self._partitions, len(known or ()))
-            numbers = self._partitioner.choose(rows, self._partitions)
-            sending = _Sending(rows, numbers)
-            try:
-                await self._carry(client, sending)
-            except (aio.KafkaError, OSError, BrokerError) as error:
-                await self._pen.spoil(client, error)
-                raise self._refusal(error, sending) from None
-            except BaseException as error:
-                await self._pen.spoil(client, error)
-                raise
+        sending = _Sending(rows)
+        try:
+            async with self._pen.borrow(len(rows.values)) as client:
+                await self._use(client, sending)
+        except BrokerError as error:
+            raise type(error)(f"{self._so_far(sending)}: {error}") from None
         return sending.sent()
 
     async def aclose(self) -> None:
         """Nothing is left to do: `send` waits for its acknowledgements."""
+
+    async def _use(self, client: AIOKafkaProducer, sending: _Sending) -> None:
+        """Send with this client, and lay it aside if that fails."""
+        known = client.client.cluster.partitions_for_topic(self._topic)
+        if known is not None and len(known) < self._partitions:
+            # It has grown since this client last looked.
+            await client.client.force_metadata_update()
+        self._partitions = max(self._partitions, len(known or ()))
+        sending.numbers = self._partitioner.choose(sending.rows, self._partitions)
+        try:
+            await self._carry(client, sending)
+        except (aio.KafkaError, OSError, BrokerError) as error:
+            await self._pen.spoil(client, error)
+            raise self._refusal(error, sending) from None
+        except BaseException as error:
+            await self._pen.spoil(client, error)
+            raise
 
     async def _carry(self, client: AIOKafkaProducer, sending: _Sending) -> None:
         """Write all partitions side by side, as long as acknowledgements come."""
@@ -174,33 +180,42 @@ class KafkaProducer:
             yield batch, count
 
     def _refusal(self, error: BaseException, sending: _Sending) -> BrokerError:
-        cause = kafka_errors.translate(
+        if isinstance(error, aio.MessageSizeTooLargeError):
+            return BrokerError(self._too_large(sending))
+        return kafka_errors.translate(
             self._settings, error, topic=self._topic, right="WRITE"
         )
-        said = str(cause)
-        if isinstance(error, aio.MessageSizeTooLargeError):
-            size = len(sending.rows.values[sending.failed_at] or b"")
-            said = (
-                f"row {sending.failed_at} has {size:,} bytes, and {self._topic!r} on "
-                f"{self._settings.place} takes {self._most_bytes:,} (max.message.bytes)"
+
+    def _too_large(self, sending: _Sending) -> str:
+        where = f"{self._topic!r} on {self._settings.place}"
+        if len(sending.failed) > 1:
+            return (
+                f"{where} takes smaller batches (max.message.bytes): "
+                'options={"batch.size": 16_384}'
             )
-        return type(cause)(
-            f"{sending.acknowledged} of {len(sending.rows.values)} rows for "
-            f"{self._topic!r} were acknowledged, then: {said}"
+        row = int(sending.failed[0])
+        size = len(sending.rows.values[row] or b"")
+        return (
+            f"row {row} has {size:,} bytes, and {where} takes {self._most_bytes:,} "
+            "(max.message.bytes)"
         )
+
+    def _so_far(self, sending: _Sending) -> str:
+        count = len(sending.rows.values)
+        return f"{sending.acknowledged} of {count} rows for {self._topic!r} were acknowledged"
 
 
 class _Sending:
     """One call of `send` on its way."""
 
-    def __init__(self, rows: Outgoing, numbers: Numbers) -> None:
+    def __init__(self, rows: Outgoing) -> None:
         count = len(rows.values)
         self.rows = rows
+        self.numbers: Numbers = np.zeros(count, dtype=np.int64)
         self.acknowledged = 0
         self.failure: BaseException | None = None
-        self.failed_at = 0
+        self.failed: Numbers = self.numbers[:0]
         self.heard = SYSTEM.running()
-        self._numbers = numbers
         self._offsets = np.full(count, -1, dtype=np.int64)
         self._times: NDArray[np.int64] = (
             np.full(count, SYSTEM.now_ms(), dtype=np.int64)
@@ -210,8 +225,8 @@ class _Sending:
 
     def shares(self) -> Iterator[tuple[int, Numbers]]:
         """Partitions, each with the places of its rows, in order."""
-        order = np.argsort(self._numbers, kind="stable")
-        present, starts = np.unique(self._numbers[order], return_index=True)
+        order = np.argsort(self.numbers, kind="stable")
+        present, starts = np.unique(self.numbers[order], return_index=True)
         return zip(present.tolist(), np.split(order, starts[1:]), strict=True)
 
     def of(self, places: Numbers) -> Iterator[_Row]:
@@ -232,7 +247,7 @@ class _Sending:
             return
         if (failure := answer.exception()) is not None:
             if self.failure is None:
-                self.failure, self.failed_at = failure, int(places[0])
+                self.failure, self.failed = failure, places
             return
         self.heard = SYSTEM.running()
         self.acknowledged += len(places)
@@ -245,9 +260,7 @@ class _Sending:
             self._times[places] = told.timestamp
 
     def sent(self) -> Sent:
-        return Sent(
-            self._numbers.tolist(), self._offsets.tolist(), self._times.tolist()
-        )
+        return Sent(self.numbers.tolist(), self._offsets.tolist(), self._times.tolist())
 
 
 def _fits(batch: BatchBuilder, row: _Row, most: int) -> bool:

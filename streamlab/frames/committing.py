@@ -70,6 +70,10 @@ class Commits:
             # A loop that takes long for an iteration: any earlier place is as safe.
             self._cuts = deque([*list(self._cuts)[:-1:2], cut])
 
+    def unsure(self) -> None:
+        """The broker may have come back older: it may not have what was committed last."""
+        self.done = {}
+
     async def commit(self, consumer: Consumer) -> None:
         """Commit as much as can be.
 
@@ -90,9 +94,10 @@ class Commits:
 
     async def begin(self, start: Mapping[Partition, Offset]) -> None:
         """Commit where a group begins that has no commit: what comes before the first one
-        would be lost if this reading broke off, for the next would start anew.
+        would be lost if this reading broke off, for the next would start anew. Likewise where
+        what it has committed is not there any more.
         """
-        past = self._sharing.past.committed
+        past = self._sharing.past.committed.keys() - self._sharing.gone.keys()
         fresh = {
             p: Committed(offset, written(offset, {}))
             for p, offset in start.items()

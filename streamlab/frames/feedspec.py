@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from streamlab.backends.base import Connection
@@ -46,6 +46,8 @@ class Sharing:
         member: what it is called in the group; None leaves that to the backend.
         past: what the group had committed, if it is read alone.
         note: what to say of where it began ("resumed at 188 320 144"), or "".
+        gone: where the group had committed more than there is now: how many records are
+            lost, or 1 where they can't be counted.
     """
 
     group: str
@@ -54,6 +56,7 @@ class Sharing:
     member: str | None = None
     past: Past = NOTHING
     note: str = ""
+    gone: Mapping[Partition, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,7 @@ class Fetch:
         self._reached: Mapping[Partition, Offset] = {}
         self._number = self._finished = pipeline.outlets.number  # of micro-batches
         self._fresh: Resolved = {}
+        self._lost = 0
         self._topics: tuple[str, ...] = ()
         self._settled = settled
         self._ended = False
@@ -265,6 +266,11 @@ class Fetch:
         blocks = await consumer.receive(self.hopper.wants, LISTEN)
         # At once: what is gathered and how far that is must be one moment.
         states = consumer.state()
+        if self.commits is not None and (
+            consumer.trouble or consumer.lost > self._lost
+        ):
+            self.commits.unsure()
+        self._lost = consumer.lost
         if blocks:
             self.hopper.put(blocks)
         # What waits of a partition that is being taken away is still handed over, and committed.
@@ -309,7 +315,9 @@ class Fetch:
         holding = self._holding = self._idleness.holding()
         done = self._reached = self._next()
         marks = {partition: state.mark for partition, state in self.states.items()}
-        lost, rebalances = consumer.lost, self.rebalances
+        sharing = self._spec.sharing
+        before = 0 if sharing is None else sum(sharing.gone.values())
+        lost, rebalances = before + consumer.lost, self.rebalances
         self._number += 1
         number = self._number
 

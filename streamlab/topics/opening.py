@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -104,7 +105,7 @@ async def open_consumer(connection: Connection, asked: Wish) -> Consumer:
     else:
         backend, pump = await _own(connection, asked, names, topics, ledger)
     pump.begin(f"consumer {', '.join(asked.names)}")
-    return Consumer(
+    made = Consumer(
         connection,
         names,
         ledger,
@@ -115,6 +116,8 @@ async def open_consumer(connection: Connection, asked: Wish) -> Consumer:
         manual=asked.manual,
         backend=backend,
     )
+    weakref.finalize(made, pump.forgotten).atexit = False
+    return made
 
 
 async def _own(
@@ -160,6 +163,8 @@ async def _shared(
     ledger: Ledger,
 ) -> tuple[Any, Pump]:
     made: list[Pump] = []
+    # Joining would make some brokers wait in silence for a topic that isn't there.
+    await resolved(connection, topics, asked.start)
 
     async def revoked(partitions: frozenset[Partition]) -> None:
         for pump in made:  # none yet: nothing was read either

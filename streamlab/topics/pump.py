@@ -204,6 +204,12 @@ class Pump:
                 else:
                     await self._consumer.aclose()
 
+    def forgotten(self) -> None:
+        """The program has let go of its consumer without ending it; from any thread."""
+        if not self._closing and io().running:
+            closing = self.close(crash=False)
+            io().spawn(closing, name="closing a consumer", failed=lambda _: None)
+
     async def _step(self) -> None:
         self._wanted.clear()
         while self._commands:

@@ -10,7 +10,14 @@ from streamlab.clocks import Clock
 from streamlab.errors import ModeError, UsageError
 from streamlab.frames.feedspec import Mode, Sharing, Start
 from streamlab.frames.memo import Past
-from streamlab.records import Committed, Earliest, Latest, Partition, offset_rank
+from streamlab.records import (
+    Committed,
+    Earliest,
+    Latest,
+    Partition,
+    Resolved,
+    offset_rank,
+)
 from streamlab.topics.desk import Desk
 
 MODES = ("real-time", "resumable", "load-balanced")
@@ -54,7 +61,9 @@ async def shared(
     """Where a source of a group begins, and how it commits.
 
     A committed position beats `start`. A partition without one, where others of its topic have
-    one, came to be while nobody read, and is read from its first record.
+    one, came to be while nobody read, and is read from its first record. A position beyond the
+    end, on a server that was restored from an older copy, would be waited for: what comes from
+    here on is read.
 
     Raises:
         ModeError: an end, or given offsets, where the group shares the topic.
@@ -77,6 +86,7 @@ async def shared(
         return begin, Sharing(group, mode, position, member)
     first = await desk.begin(Earliest(), clock)
     known = {p.topic for p in found}
+    found, gone = _within(found, await desk.resolve("latest", "start", clock))
     at = {
         p: found[p].next if p in found else first.at[p] if p.topic in known else offset
         for p, offset in begin.at.items()
@@ -85,13 +95,30 @@ async def shared(
     note = "resumed at " + _places(past.committed)
     if not isinstance(position, Latest):
         note += f" (start={start!r} not used)"
+    if gone:
+        note += ": the group had committed what is not there any more"
     resumed = Start(
         at,
         from_start=all(offset_rank(at[p]) <= offset_rank(first.at[p]) for p in at),
         empty=begin.empty,
         newest_ms=begin.newest_ms,
     )
-    return resumed, Sharing(group, mode, position, member, past, note)
+    return resumed, Sharing(group, mode, position, member, past, note, gone)
+
+
+def _within(
+    found: Mapping[Partition, Committed], end: Resolved
+) -> tuple[dict[Partition, Committed], dict[Partition, int]]:
+    """Commits that are not beyond the end, and how many records are lost where they were."""
+    there, gone = dict(found), dict[Partition, int]()
+    for partition, each in found.items():
+        last = end.get(partition, each.next)
+        if offset_rank(each.next) > offset_rank(last):
+            counted = isinstance(each.next, int) and isinstance(last, int)
+            gone[partition] = int(each.next) - int(last) if counted else 1
+            # Without its memory: what was read is not what is there now.
+            there[partition] = Committed(last)
+    return there, gone
 
 
 async def committed(desk: Desk, group: str) -> dict[Partition, Committed]:

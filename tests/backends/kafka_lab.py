@@ -155,10 +155,13 @@ class _Narrow(KafkaConnection):
 
 
 @asynccontextmanager
-async def lab_on(address: str, *, fast: bool = True) -> AsyncIterator[KafkaLab]:
+async def lab_on(
+    address: str, *, fast: bool = True, narrow: bool = False
+) -> AsyncIterator[KafkaLab]:
     """A lab on the broker at host:port; its topics go with it."""
     url = uri.parse(f"kafka://{address}")
-    connection = _Narrow(kafka_options.settings(url, {}), fast=fast)
+    kind = _Narrow if narrow else KafkaConnection
+    connection = kind(kafka_options.settings(url, {}), fast=fast)
     admin = AIOKafkaAdminClient(bootstrap_servers=address)
     producer = AIOKafkaProducer(bootstrap_servers=address)
     undone = AIOKafkaProducer(

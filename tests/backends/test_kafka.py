@@ -21,7 +21,7 @@ class TestKafka(BackendContract):
     async def lab(self, kafka: servers.Kafka) -> AsyncIterator[KafkaLab]:
         taken, why = backend.road()
         assert taken, why
-        async with lab_on(f"{kafka.host}:{kafka.port}") as lab:
+        async with lab_on(f"{kafka.host}:{kafka.port}", narrow=True) as lab:
             yield lab
 
 
@@ -30,5 +30,5 @@ class TestKafkaFallback(BackendContract):
 
     @pytest.fixture
     async def lab(self, kafka: servers.Kafka) -> AsyncIterator[KafkaLab]:
-        async with lab_on(f"{kafka.host}:{kafka.port}", fast=False) as lab:
+        async with lab_on(f"{kafka.host}:{kafka.port}", fast=False, narrow=True) as lab:
             yield lab

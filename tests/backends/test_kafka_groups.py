@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka.admin import NewPartitions
+from aiokafka.errors import KafkaError
 
 from streamlab import servers, uri
 from streamlab.backends import kafka_admin
@@ -20,11 +21,12 @@ from streamlab.backends.base import GroupInfo
 from streamlab.backends.kafka_admin import Described
 from streamlab.backends.kafka_clerk import Clerk
 from streamlab.backends.kafka_client import Client
+from streamlab.backends.kafka_group import KafkaGroupConsumer
 from streamlab.backends.kafka_options import settings
-from streamlab.errors import BrokerError
+from streamlab.errors import BrokerError, PermissionDeniedError
 from streamlab.records import Committed, Earliest, Latest, Partition
 from tests.backends.kafka_lab import KafkaLab, connect, lab_on
-from tests.brokers import need
+from tests.brokers import deny, need
 from tests.contracts.groups import (
     PATIENCE_S,
     Company,
@@ -229,11 +231,8 @@ async def test_a_topic_that_is_not_there_is_neither_made_nor_missed(
 async def test_a_member_without_a_name_gets_one(lab: KafkaGroupLab) -> None:
     await lab.fill("nameless", numbered(0, 1))
 
-    async def revoked(partitions: frozenset[Partition]) -> None:
-        """Nothing to finish."""
-
     member = await lab.connection.group_consumer(
-        ["nameless"], group="nameless", start=Earliest(), revoked=revoked
+        ["nameless"], group="nameless", start=Earliest(), revoked=idle
     )
 
     assert f"-{os.getpid()}-" in member.name
@@ -270,6 +269,43 @@ async def test_a_memory_that_is_too_long_is_refused_and_nothing_is_committed(
         await lab.connection.commit("long", done)
 
     assert await lab.connection.committed("long", "long") == {}
+
+
+# ---- refusals ------------------------------------------------------------------------------
+
+
+async def idle(partitions: frozenset[Partition]) -> None:
+    """Nothing to finish."""
+
+
+async def test_a_user_who_may_not_join_is_told_so(
+    kafka: servers.Kafka, lab: KafkaGroupLab
+) -> None:
+    await lab.fill("closed", numbered(0, 1))
+    deny(kafka, "bob", "closed-group", kind="GROUP")
+    word = kafka.users["bob"]
+    connection = connect(kafka.sasl_url.replace("://", f"://bob:{word}@"))
+
+    with pytest.raises(
+        PermissionDeniedError, match='bob may not join group "closed-group"'
+    ):
+        await connection.group_consumer(
+            ["closed"], group="closed-group", start=Earliest(), revoked=idle
+        )
+    await connection.aclose()
+
+
+async def test_a_session_the_broker_does_not_take_is_named(
+    kafka: servers.Kafka, lab: KafkaGroupLab
+) -> None:
+    await lab.fill("short", numbered(0, 1))
+    connection = connect(f"kafka://{kafka.host}:{kafka.port}", session_timeout_ms=10)
+
+    with pytest.raises(BrokerError, match=r"takes no session\.timeout\.ms=10"):
+        await connection.group_consumer(
+            ["short"], group="short", start=Earliest(), revoked=idle
+        )
+    await connection.aclose()
 
 
 # ---- faults ----------------------------------------------------------------------------------
@@ -348,3 +384,72 @@ async def test_a_group_goes_on_after_its_broker_was_killed_and_nothing_is_lost()
             assert troubled
             assert {p: each.next for p, each in done.items()} == end
             await company.close()
+
+
+@pytest.mark.parametrize("part", ["heartbeat", "coordination"])
+async def test_a_membership_that_an_odd_answer_broke_off_is_taken_up_again(
+    lab: KafkaGroupLab, part: str
+) -> None:
+    topic = f"odd-{part}"
+    await lab.fill(topic, numbered(0, 1))
+    company = Company(lab, topic)
+    a = await company.join("a")
+    await company.until(lambda: len(a.got) >= 4, a)
+    assert isinstance(a.member, KafkaGroupConsumer)
+    membership = a.member._membership
+    coordinator = membership._coordinator
+
+    async def odd(*_: object) -> None:
+        raise (KafkaError if part == "heartbeat" else ValueError)("odd")
+
+    # aiokafka gives up on answers it does not know, and on its own mistakes.
+    if part == "heartbeat":
+        coordinator._do_heartbeat = odd
+        broken = lambda: coordinator._heartbeat_task is None  # noqa: E731 - one line each
+    else:
+        coordinator.ensure_coordinator_known = odd
+        coordinator.coordinator_dead()
+        broken = lambda: membership._coordinator is not coordinator  # noqa: E731
+    await company.until(broken, a)
+    if part == "heartbeat":
+        del coordinator._do_heartbeat
+    await lab.fill(topic, numbered(1, 1))
+    await company.until(lambda: set(a.got) == set(values(numbered(0, 2))), a)
+    await company.until(lambda: a.member.trouble is None, a)
+
+    # What it had read was finished and committed before it was given anew.
+    assert [len(each) for each in a.revoked] == [4]
+    assert Counter(a.got) == values(numbered(0, 2))
+    assert [member.name for member in (await company.info()).members] == ["a"]
+    await company.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+async def test_members_that_come_and_go_and_crash_under_load_miss_nothing(
+    lab: KafkaGroupLab,
+) -> None:
+    await lab.fill("busy", numbered(0, 1))
+    company = Company(lab, "busy")
+    gone: list[bytes] = []
+    stays = await company.join("stays")
+    there = [stays]
+
+    for turn in range(8):
+        there.append(await company.join(f"m{turn}"))
+        await lab.fill("busy", numbered(1 + turn * 20, 20))
+        for _ in range(4):
+            for reader in there:
+                await reader.step(7)
+                await reader.commit()
+        leaves = there.pop(1) if len(there) > 2 else None
+        if leaves is not None:
+            await (leaves.member.aclose() if turn % 2 else leaves.member.abandon())
+            gone += leaves.got
+    wanted = set(values(numbered(0, 161)))
+    await company.until(
+        lambda: set(gone + [v for r in there for v in r.got]) == wanted, *there
+    )
+
+    assert stays.member.rebalances > 0
+    await company.close()

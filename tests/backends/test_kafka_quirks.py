@@ -180,6 +180,11 @@ async def test_a_compacted_topic_is_read_by_what_is_left(
     middle = await lab.connection.consumer({Partition(name, 0): 20})
     assert values(await until(middle, has(b"last"))) == left
     assert middle.lost == 0
+    gone = await lab.connection.consumer(
+        {Partition(name, 0): 20}, {Partition(name, 0): 30}
+    )
+    assert values(await until(gone, lambda _: gone.ended)) == []
+    assert gone.state()[Partition(name, 0)].next == 30
 
 
 async def test_a_start_in_the_middle_of_a_batch_begins_there(

@@ -233,13 +233,14 @@ async def test_batches_fit_a_topic_that_takes_only_small_ones(
 
 @broker
 async def test_the_broker_makes_a_topic_with_its_own_number_of_partitions(
-    lab: KafkaLab, name: str
+    open_: Open, lab: KafkaLab, name: str
 ) -> None:
-    producer = await lab.connection.producer(name)
+    connection = open_()
+    producer = await connection.producer(name)
     lab.made.add(name)
 
     assert producer.partitions == 4
-    assert len(await lab.connection.partitions(name)) == 4
+    assert len(await connection.partitions(name)) == 4
 
 
 @broker

@@ -174,21 +174,61 @@ async def test_a_member_is_not_missed_before_its_session_is_over(
     await group.close()
 
 
-async def test_a_later_latest_skips_nothing_that_was_given_out(
-    lab: MemoryGroupLab,
-) -> None:
-    group = await company(lab, partitions=1)
+class Blocked(threading.Thread):
+    """A member whose loop stands still from when it has joined until it may go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.joined, self.goes_on, self.done = (threading.Event() for _ in range(3))
+        self.lost: set[Partition] = set()
+        self.rebalances = 0
+
+    def run(self) -> None:
+        asyncio.run(self._live())
+
+    async def _live(self) -> None:
+        connection = connect("memory://lab?session=200ms")
+
+        async def revoked(partitions: frozenset[Partition]) -> None:
+            self.lost |= partitions
+
+        member = await connection.group_consumer(
+            ["t"], group="g", start=Earliest(), revoked=revoked, name="b"
+        )
+        while not member.state():
+            await member.receive(1, 0.01)
+        self.joined.set()
+        self.goes_on.wait()  # as a cell that computes, or a debugger, would
+        while not member.state() or not self.lost:
+            await member.receive(1, 0.01)
+        self.rebalances = member.rebalances
+        self.done.set()
+        await connection.aclose()
+
+
+async def test_one_who_was_taken_for_dead_gives_up_what_it_had_and_joins_again() -> (
+    None
+):
+    memory.broker("lab").make("t", 2)
+    lab = PlainLab()
+    group = Company(lab, "t")
+    group.group = "g"
     a = await group.join("a")
-    await group.until(lambda: len(a.got) >= 2, a)
-    await a.member.aclose()
+    blocked = Blocked()
+    blocked.start()
+    await group.until(blocked.joined.is_set, a)
 
-    lab_latest = await lab.connection.group_consumer(
-        ["t"], group=group.group, start=Earliest(), revoked=a.on_revoked
-    )
-    again = await lab_latest.receive(10, 20)
+    await group.until(lambda: len(a.partitions) == 2, a)
+    news = a.member.news
+    blocked.goes_on.set()
+    await group.until(blocked.done.is_set, a)
+    await asyncio.to_thread(blocked.join)
 
-    assert [len(block.values) for block in again] == [2]
-    await lab_latest.aclose()
+    assert news == "b was silent for 0.2 s: partition 1 → a"
+    assert blocked.lost == parts(1)
+    assert blocked.rebalances >= 1
+    await group.close()
+    await lab.connection.aclose()
 
 
 class Stranger(threading.Thread):

@@ -372,3 +372,25 @@ async def test_streams_that_come_later_are_shared_too(
     assert member.trouble is None
     await member.commit(marks(member))
     assert await pending(client, "t:1") == []
+
+
+async def test_to_be_heard_of_takes_no_entries(
+    open_: Callable[..., RedisConnection], client: Any
+) -> None:
+    """A record of each stream went into the member's list at every beat, and to nobody."""
+    member = await join(open_(claim_idle=0.05), "a")
+    await fill(client, 1)
+    got = await until(member, 1)
+    # No question is under way now, so that only the beat could take something.
+    member._sharers[""]._hang_up(None)
+    await fill(client, 20, first=1)
+    heard = 0
+    async with asyncio.timeout(20):
+        while heard < 5:
+            (reader,) = await client.xinfo_consumers("t", "g")
+            heard += reader["idle"] < 5
+            await asyncio.sleep(0.005)
+    taken = await pending(client)
+
+    assert len(taken) == 1
+    assert got + await until(member, 20) == numbers(range(21))

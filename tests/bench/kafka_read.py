@@ -138,9 +138,10 @@ def beside_a_cell(road: Road, records: int) -> float:
 def compare(
     title: str, way: Callable[[Road, int], float], roads: dict[str, Road], records: int
 ) -> None:
-    rounds: list[dict[str, float]] = []
-    for _ in range(ROUNDS):
-        rounds.append({name: way(road, records) for name, road in roads.items()})
+    rounds: list[dict[str, float]] = [
+        {name: way(road, records) for name, road in roads.items()}
+        for _ in range(ROUNDS)
+    ]
     print(f"{title}:")
     base = next(iter(roads))
     for name in roads:

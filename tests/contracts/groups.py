@@ -305,6 +305,23 @@ class GroupContract:
 
             assert Counter(a.got) == values(later)
 
+    async def test_a_later_latest_passes_over_nothing_that_the_group_was_given(
+        self, lab: GroupLab
+    ) -> None:
+        async with self.company(lab, numbered(0, 2)) as company:
+            a = await company.join("a", start=Latest())
+            await company.settled(a)
+            later = numbered(2, 2)
+            await lab.fill(company.topic, later)
+            await company.until(lambda: len(a.got) >= 8, a)
+            await a.member.aclose()
+            await lab.wait_dead()
+
+            b = await company.join("a", start=Latest())
+            await company.until(lambda: len(b.got) >= 8, b)
+
+            assert Counter(b.got) == values(later)
+
     async def test_a_member_that_comes_back_gets_what_is_not_committed(
         self, lab: GroupLab
     ) -> None:

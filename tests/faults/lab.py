@@ -22,12 +22,22 @@ import streamlab as sl
 from streamlab import servers
 from streamlab.records import offset_rank
 from tests.brokers import need
+from tests.faults.produce import sender, streams
 
 HERE = Path(__file__).parent
 KINDS = ("redis", "kafka")
 # After a kill a Kafka is refused by its own controller until its former session ends.
 _QUICK = {"broker.session.timeout.ms": "500", "broker.heartbeat.interval.ms": "100"}
 _LOOK_S = 0.01
+
+
+class Where(NamedTuple):
+    """A topic: on a "redis" or a "kafka", at a port of this machine."""
+
+    kind: str
+    port: int
+    topic: str
+    partitions: int
 
 
 class Record(NamedTuple):
@@ -56,27 +66,37 @@ def start(kind: str, **given: Any) -> servers.Valkey | servers.Kafka:
     return servers.kafka(extra=_QUICK, **given)
 
 
-def make(kind: str, port: int, topic: str, partitions: int) -> None:
-    """A topic with so many partitions; on Redis the first entries make it."""
-    if kind == "kafka":
-        asyncio.run(_make(port, topic, partitions))
+def make(where: Where) -> None:
+    """Make the topic; on Redis the first entries do."""
+    if where.kind == "kafka":
+        asyncio.run(_make(where))
 
 
-async def _make(port: int, topic: str, partitions: int) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=f"127.0.0.1:{port}")
+async def _make(where: Where) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=f"127.0.0.1:{where.port}")
     await admin.start()
     try:
-        await admin.create_topics([NewTopic(topic, partitions, 1)])
+        await admin.create_topics([NewTopic(where.topic, where.partitions, 1)])
     finally:
         await admin.close()
 
 
-def everything(kind: str, port: int, topic: str, partitions: int) -> list[Record]:
+def put(where: Where, ids: Iterable[int]) -> None:
+    """Write records with these ids."""
+
+    async def work() -> None:
+        async with sender(*where) as send:
+            await send(ids)
+
+    asyncio.run(work())
+
+
+def everything(where: Where) -> list[Record]:
     """All that is in a topic, read by the bare client: what the server has kept."""
-    if kind == "kafka":
-        return asyncio.run(_all_of_kafka(port, topic, partitions))
-    names = [topic] if partitions == 1 else [f"{topic}:{n}" for n in range(partitions)]
-    with redis.Redis(port=port) as client:
+    if where.kind == "kafka":
+        return asyncio.run(_all_of_kafka(where))
+    names = streams(where.topic, where.partitions)
+    with redis.Redis(port=where.port) as client:
         return [
             Record(json.loads(fields[b"msg"])["id"], number, entry.decode())
             for number, name in enumerate(names)
@@ -84,10 +104,10 @@ def everything(kind: str, port: int, topic: str, partitions: int) -> list[Record
         ]
 
 
-async def _all_of_kafka(port: int, topic: str, partitions: int) -> list[Record]:
-    client = AIOKafkaConsumer(bootstrap_servers=f"127.0.0.1:{port}")
+async def _all_of_kafka(where: Where) -> list[Record]:
+    client = AIOKafkaConsumer(bootstrap_servers=f"127.0.0.1:{where.port}")
     await client.start()
-    places = [TopicPartition(topic, number) for number in range(partitions)]
+    places = [TopicPartition(where.topic, n) for n in range(where.partitions)]
     client.assign(places)
     await client.seek_to_beginning()
     ends = await client.end_offsets(places)
@@ -104,11 +124,10 @@ async def _all_of_kafka(port: int, topic: str, partitions: int) -> list[Record]:
 class Producing:
     """A process of `produce.py`; ends with `with`."""
 
-    def __init__(
-        self, kind: str, port: int, topic: str, partitions: int, file: Path
-    ) -> None:
+    def __init__(self, where: Where, file: Path, *, pause_s: float = 0.005) -> None:
+        """Acknowledged ids are noted in `file`; `pause_s` between two batches of ten."""
         self._file = file
-        words = [kind, port, topic, partitions, file]
+        words = [*where, file, pause_s]
         self._child = subprocess.Popen(
             [sys.executable, HERE / "produce.py", *map(str, words)],
             stdin=subprocess.PIPE,

@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 import streamlab as sl
-from tests.faults.lab import KINDS, Producing, again, everything, make, reading, start
+from tests.faults.lab import (
+    KINDS,
+    Producing,
+    Where,
+    again,
+    everything,
+    make,
+    reading,
+    start,
+)
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(400)]
 KILLS, SEED = 20, 7
@@ -21,9 +30,9 @@ def test_a_broker_killed_twenty_times_under_load_costs_nothing(
 ) -> None:
     partitions, chance = PARTITIONS[kind], random.Random(SEED)  # noqa: S311 (no secret)
     with start(kind) as server:
-        where = kind, server.port, name, partitions
-        make(*where)
-        with Producing(*where, tmp_path / "acknowledged") as producing:
+        where = Where(kind, server.port, name, partitions)
+        make(where)
+        with Producing(where, tmp_path / "acknowledged") as producing:
             producing.goes_on(100)
             source = sl.topic(f"{server.url}/{name}", meta=True)
             with reading(source, tmp_path) as readers:
@@ -39,7 +48,7 @@ def test_a_broker_killed_twenty_times_under_load_costs_nothing(
                 acknowledged = producing.finish()
                 for reader in readers:
                     reader.catches_up(acknowledged, partitions)
-        kept = everything(*where)
+        kept = everything(where)
 
     # The control, without us: the server has kept what it acknowledged.
     assert {*range(acknowledged)} <= {record.id for record in kept}

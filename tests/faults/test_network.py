@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import streamlab as sl
-from tests.faults.lab import KINDS, Producing, Reader, everything, make, reading
+from tests.faults.lab import KINDS, Producing, Reader, Where, everything, make, reading
 from tests.faults.proxy import Proxy
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(200)]
@@ -67,11 +67,11 @@ def test_nothing_is_lost_over_a_network_that_breaks(
     chance = random.Random(SEED)  # noqa: S311 (no secret)
     breaks = [*BREAKS] * ROUNDS
     chance.shuffle(breaks)
-    where = kind, server.port, name, PARTITIONS[kind]
-    make(*where)
+    where = Where(kind, server.port, name, PARTITIONS[kind])
+    make(where)
     scheme = server.url.partition(":")[0]
     near = f"{scheme}://127.0.0.1:{proxy.port}/{name}"
-    with Producing(*where, tmp_path / "acknowledged") as producing:
+    with Producing(where, tmp_path / "acknowledged") as producing:
         producing.goes_on(100)
         source = sl.topic(near, meta=True, options=OPTIONS[kind])
         with reading(source, tmp_path) as readers:
@@ -86,7 +86,7 @@ def test_nothing_is_lost_over_a_network_that_breaks(
             acknowledged = producing.finish()
             for reader in readers:
                 reader.catches_up(acknowledged, PARTITIONS[kind])
-    kept = everything(*where)
+    kept = everything(where)
 
     assert {*range(acknowledged)} <= {record.id for record in kept}
     for reader in readers:

@@ -107,6 +107,19 @@ async def test_one_who_joins_and_one_who_leaves_cost_nothing(site: Site):
         assert a.news
 
 
+async def test_topics_that_come_to_match_a_pattern_are_shared_too(site: Site):
+    base, group = site.name(), site.name()
+    await site.send(f"{base}-a", 1, 2)
+    member = await site.consumer(f"{base}-*", group=group, start="latest")
+    assert await member.next_batch(1, max_wait=0.5) == []
+
+    await site.send(f"{base}-b", 3, 4)
+    (got,) = await gather([member], 2)
+    await finish(member)
+
+    assert got == [3, 4]
+
+
 async def test_members_have_names_of_their_own(site: Site):
     topic, group = await site.topic(partitions=2), site.name()
     await site.send(topic, 1)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 
 import pytest
 
 import streamlab as sl
-from streamlab.errors import ModeError, StreamStoppedError, UsageError
+from streamlab.errors import (
+    ModeError,
+    StreamStoppedError,
+    UsageError,
+    WrongLoopError,
+)
 from streamlab.records import Partition, offset_rank
-from tests.scenarios.site import Site, messages, nothing_comes, take
+from tests.scenarios.site import PATIENCE_S, Site, messages, nothing_comes, take
 
 pytestmark = pytest.mark.broker
 
@@ -170,6 +176,48 @@ async def test_partitions_are_taken_and_given_back_by_hand(site: Site):
     with pytest.raises(UsageError, match="no partition is assigned"):
         await consumer.next()
     await consumer.end()
+
+
+async def test_tasks_that_take_at_once_are_given_different_messages(site: Site):
+    topic = await site.topic()
+    await site.send(topic, *range(60))
+    consumer = await site.consumer(topic, group=site.name(), acks="manual")
+
+    parts = await asyncio.gather(*(take(consumer, 20) for _ in range(3)))
+
+    assert sorted(number for part in parts for number in part) == [*range(60)]
+    await consumer.end()
+
+
+async def test_one_that_is_let_go_of_is_closed(site: Site):
+    topic, group = await site.topic(), site.name()
+    consumer = await site.consumer(topic, group=group)
+    await nothing_comes(consumer)
+
+    del consumer
+    gc.collect()
+
+    async with asyncio.timeout(PATIENCE_S):
+        states = ["stable"]
+        while states != ["empty"]:
+            frame = (await site.broker.aio.groups()).filter(group=group)
+            states = frame["state"].unique().to_list()
+            await asyncio.sleep(0.02)
+
+
+def test_a_consumer_made_by_a_plain_call_is_read_in_a_program():
+    broker = sl.connect("memory://programs")
+    producer = broker.producer("plain")
+    consumer = broker.consumer("plain", start="earliest")
+
+    async def program() -> list[int]:
+        async with producer, consumer:
+            await producer.send("7")
+            with pytest.raises(WrongLoopError, match=r"await broker\.aio\.consumer"):
+                broker.consumer("plain")
+            return await take(consumer, 1)
+
+    assert asyncio.run(program()) == [7]
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,17 @@ async def test_a_pattern_that_nothing_matches_is_an_error(site: Site):
         await site.consumer("sensr-*")
 
 
+@pytest.mark.parametrize("mode", ["real-time", "resumable", "load-balanced"])
+async def test_a_topic_that_is_missing_is_named_with_the_nearest(site: Site, mode: str):
+    if site.kind == "memory":
+        pytest.skip("reading makes topics there")
+    topic = await site.topic()
+    group = None if mode == "real-time" else site.name()
+
+    with pytest.raises(TopicNotFoundError, match=f"no topic '{topic}x'.*'{topic}'"):
+        await site.consumer(f"{topic}x", group=group, mode=mode)
+
+
 async def test_partitions_that_are_added_are_read_from_their_start(site: Site):
     if site.kind != "memory":
         pytest.skip("grows only in memory here")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -84,6 +85,33 @@ async def test_a_rule_that_errs_fails_the_message_and_no_other(site: Site):
     await producer.end()
 
     assert receipt.partition == 0
+
+
+async def test_messages_of_all_kinds_may_be_mixed(site: Site):
+    topic = await site.topic(partitions=3)
+    when = datetime(2026, 1, 1, tzinfo=UTC)
+    async with await site.broker.aio.producer(topic, partitions=3) as producer:
+        pending = [
+            producer.send_soon("0", partition=2),
+            producer.send_soon("1", key="k"),
+            producer.send_soon("2", headers={"h": b"1"}, partition=2),
+            producer.send_soon("3", key=b"k", partition=0),
+            producer.send_soon("4", partition=2, headers=[("a", b"1"), ("a", b"2")]),
+        ]
+        if site.kind != "redis":  # ids only rise there
+            pending.append(producer.send_soon("5", partition=1, timestamp=when))
+        receipts = [await one for one in pending]
+    consumer = await site.consumer(topic)
+    seen = {m.text: m for m in await messages(consumer, len(receipts))}
+    await consumer.end()
+
+    assert [r.id for r in receipts] == [seen[str(n)].id for n in range(len(receipts))]
+    assert [seen[n].partition for n in "0234"] == [2, 2, 0, 2]
+    assert [seen[n].key for n in "0134"] == [None, b"k", b"k", None]
+    assert [*seen["4"].headers] == [("a", b"1"), ("a", b"2")] or site.kind == "redis"
+    assert [*seen["2"].headers] == [("h", b"1")]
+    if site.kind != "redis":
+        assert seen["5"].timestamp == when == receipts[5].timestamp
 
 
 async def test_receipts_may_be_left_alone_and_flush_tells_what_failed(site: Site):
