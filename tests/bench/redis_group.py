@@ -1,5 +1,5 @@
 """Reading as a member of a Redis group, XREADGROUP and XACK, to decoded frames; against the bare
-`redis.asyncio` loop that reads, acknowledges and only counts.
+`redis.asyncio` loop that reads, acknowledges and only counts (and against the plain client's, which is no use beside others).
 
     python -m tests.bench.redis_group [records]
 
@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+import redis
 import redis.asyncio
 
 from streamlab import servers, uri
@@ -42,6 +43,19 @@ async def bare(port: int, count: int, records: int) -> int:
         seen += len(entries)
         await client.xack("bench", GROUP, *[entry for entry, _ in entries])
     await client.aclose()
+    return seen
+
+
+async def bare_sync(port: int, count: int, records: int) -> int:
+    """The same with redis-py's plain client."""
+    client = redis.Redis(port=port)
+    seen = 0
+    while seen < records:
+        reply: Any = client.xreadgroup(GROUP, "bare", {"bench": ">"}, count=count)
+        ((_, entries),) = reply
+        seen += len(entries)
+        client.xack("bench", GROUP, *[entry for entry, _ in entries])
+    client.close()
     return seen
 
 
@@ -122,8 +136,9 @@ def measure(records: int) -> None:
         port = server.port
         asyncio.run(fill(port, records))
         roads = {
-            "bare, COUNT 1000": partial(bare, port, 1_000, records),
-            "bare, COUNT 10000": partial(bare, port, 10_000, records),
+            "redis.asyncio, 1000": partial(bare, port, 1_000, records),
+            "redis.asyncio, 10000": partial(bare, port, 10_000, records),
+            "redis, 1000": partial(bare_sync, port, 1_000, records),
             "member, counting": partial(ours, port, by_counting, records),
             "member → frame": partial(ours, port, by_intake(), records),
         }
@@ -136,7 +151,7 @@ def measure(records: int) -> None:
             for name, each in times.items():
                 ratios = [t / o for t, o in zip(each, mine, strict=True)]
                 print(
-                    f"{how.__name__:16} {name:18} "
+                    f"{how.__name__:16} {name:20} "
                     f"{records / statistics.median(each) / 1e6:6.2f} M/s   "
                     f"member → frame is {statistics.median(ratios):5.2f} times as fast"
                 )
