@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -205,12 +205,19 @@ class Mark(NamedTuple):
 
 
 class Reader:
-    """A live frame of a group, named as its mode, with a sink; see `reading`."""
+    """A live frame of a group, named as its mode, with a sink; ends with `with`.
 
-    def __init__(self, source: sl.Topic, mode: str, folder: Path) -> None:
+    Attributes:
+        marks: what it has committed when.
+    """
+
+    def __init__(
+        self, source: sl.Topic, mode: str, folder: Path, name: str | None = None
+    ) -> None:
+        """Its file is called `name`, or as its mode."""
         self.mode = mode
-        self.sink = Sink(folder / mode)
-        self._marks: list[Mark] = []
+        self.sink = Sink(folder / (name or mode))
+        self.marks: list[Mark] = []
         self._source = source
         self.live = source.live(start="earliest", group=mode, mode=mode, keep=1_000)
         self.live.to(self.sink, name=mode)
@@ -236,7 +243,14 @@ class Reader:
         self.live.commit()
         rows = self._source.info(group=self.mode)
         found = dict(rows.select("partition", "committed").iter_rows())
-        self._marks.append(Mark(self.sink.count, found))
+        self.marks.append(Mark(self.sink.count, found))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.live.stop()
+        self.sink.close()
 
     def check(self, kept: Sequence[Record]) -> None:
         """Assert that all there is was written, and again only what was not committed."""
@@ -244,7 +258,7 @@ class Reader:
         assert {*written} == {*kept}, self.mode
         assert self.live.stats.lost == 0
         for at, record in again(written):
-            marks = [mark for mark in self._marks if mark.written <= at]
+            marks = [mark for mark in self.marks if mark.written <= at]
             before = marks[-1].committed[record.partition]
             assert offset_rank(record.offset) >= offset_rank(before), self.mode
 
@@ -261,8 +275,6 @@ def again(records: Iterable[Record]) -> Iterator[tuple[int, Record]]:
 @contextmanager
 def reading(source: sl.Topic, folder: Path) -> Iterator[Sequence[Reader]]:
     """A reader in each mode that commits."""
-    readers = [Reader(source, mode, folder) for mode in ("resumable", "load-balanced")]
-    yield readers
-    for reader in readers:
-        reader.live.stop()
-        reader.sink.close()
+    modes = ("resumable", "load-balanced")
+    with ExitStack() as stack:
+        yield [stack.enter_context(Reader(source, mode, folder)) for mode in modes]
