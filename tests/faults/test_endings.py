@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from streamlab.backends.kafka_client import bounded
-from streamlab.backends.log_reader import LogConsumer
+from streamlab.backends.inprocess.log_reader import LogConsumer
+from streamlab.backends.kafka.client import bounded
 from streamlab.errors import StreamFailedError
 from tests.scenarios.lab import SEVERAL, TYPES, topic
 
