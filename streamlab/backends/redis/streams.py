@@ -20,12 +20,13 @@ async def sharded(
         lines: to the server.
         topic: whose they are.
         streams: those there are, by partition.
-        partitions: how many a new topic gets; None or 1 is the plain stream.
+        partitions: how many a new topic gets; 1 is the plain stream, None leaves that to
+            the first entry.
 
     Raises:
         UsageError: there are some, but fewer.
     """
-    if partitions is None or (partitions == 1 and not streams):
+    if partitions is None:
         return streams
     if partitions < 1:
         raise UsageError(f"partitions={partitions}: write a number from 1 up.")
@@ -36,7 +37,8 @@ async def sharded(
         )
     if streams:
         return streams
-    made = {n: f"{topic}:{n}" for n in range(partitions)}
+    numbered = {n: f"{topic}:{n}" for n in range(partitions)}
+    made = numbered if partitions > 1 else {0: topic}
     questions = []
     for name in made.values():
         words = ("XGROUP", "CREATE", name, _MAKES, "$", "MKSTREAM")
