@@ -1,4 +1,4 @@
-"""A client library that cancels its own tasks ends nobody else's."""
+"""Clients that are closed, or cancel their own tasks: nobody else ends or waits with them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
+from aiokafka.client import AIOKafkaClient
 
+from streamlab import servers
 from streamlab.backends.inprocess.log_reader import LogConsumer
-from streamlab.backends.kafka.client import bounded
+from streamlab.backends.kafka.client import bounded, refreshed
 from streamlab.errors import StreamFailedError
 from tests.scenarios.lab import SEVERAL, TYPES, topic
 
@@ -18,6 +20,19 @@ async def test_a_client_that_is_cancelled_within_while_it_closes_is_closed() -> 
         raise asyncio.CancelledError
 
     await bounded(closing())
+
+
+@pytest.mark.broker
+async def test_a_look_by_a_client_that_somebody_has_closed_comes_to_an_end(
+    kafka: servers.Kafka,
+) -> None:
+    """A reader that is not answered takes the connection's client away from a commit."""
+    client = AIOKafkaClient(bootstrap_servers=f"{kafka.host}:{kafka.port}")
+    await client.bootstrap()
+    await client.close()
+
+    async with asyncio.timeout(20):
+        await refreshed(client)
 
 
 def test_a_reading_that_is_cancelled_from_within_has_failed(

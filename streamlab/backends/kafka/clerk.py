@@ -6,7 +6,6 @@ Metadata is asked for in a way that never makes a topic, which Kafka would do by
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
@@ -15,7 +14,7 @@ from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.protocol.metadata import MetadataRequest
 
 from streamlab.backends.kafka import errors as kafka_errors
-from streamlab.backends.kafka.client import Client
+from streamlab.backends.kafka.client import Client, refreshed
 from streamlab.clocks import SYSTEM
 from streamlab.errors import BrokerError
 
@@ -72,7 +71,8 @@ class Clerk:
             except PASSING as error:
                 if SYSTEM.running() >= end:
                     raise self._problem(error, topic, group, right) from None
-                await _again(client, end)
+                await asyncio.sleep(_PAUSE_S)
+                await refreshed(client)
             except (aio.KafkaError, OSError) as error:
                 raise self._problem(error, topic, group, right) from None
 
@@ -127,11 +127,3 @@ async def to_coordinator(client: AIOKafkaClient, group: str, request: Any) -> An
     if client.cluster.broker_metadata(node) is None:
         await metadata(client, [])
     return await client.send(node, request)
-
-
-async def _again(client: AIOKafkaClient, end: float) -> None:
-    """Wait a little, with a fresh look at who leads what."""
-    await asyncio.sleep(_PAUSE_S)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(max(_PAUSE_S, end - SYSTEM.running())):
-            await client.force_metadata_update()

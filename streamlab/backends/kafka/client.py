@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Any
 
@@ -17,6 +18,7 @@ from streamlab.backends.kafka.options import Settings
 from streamlab.errors import ConnectError
 
 _CLOSE_S = 2.0
+_REFRESH_S = 1.0
 _TRIES = 8
 _PAUSE_S = 0.15
 # Leaders move, and metadata of a moment ago may be wrong: worth asking again.
@@ -59,6 +61,16 @@ def without_creating(client: AIOKafkaClient) -> None:
         return await update(cluster, None)
 
     client._metadata_update = of_all  # noqa: SLF001
+
+
+async def refreshed(client: AIOKafkaClient) -> None:
+    """Look afresh at who leads what.
+
+    Not for long: a client that somebody closes meanwhile would never come to an end with it.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_REFRESH_S):
+            await client.force_metadata_update()
 
 
 class Client:
@@ -168,7 +180,7 @@ async def again(step: Any) -> Any:
 async def _node(client: AIOKafkaClient, node: int | None) -> int:
     found = client.get_random_node() if node is None else node
     if found is None or client.cluster.broker_metadata(found) is None:
-        await client.force_metadata_update()
+        await refreshed(client)
         found = client.get_random_node() if node is None else node
     if found is None:
         raise aio.NodeNotReadyError("no broker is known")
