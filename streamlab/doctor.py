@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streamlab import servers
-from streamlab.backends import kafka_batches
+from streamlab.backends.kafka import batches as kafka_batches
 from streamlab.errors import (
     AuthError,
     BrokerError,

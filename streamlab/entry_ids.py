@@ -1,4 +1,4 @@
-"""Redis entry ids as numbers, a whole column at a time; `backends/redis_ids.py` has single ones."""
+"""Redis entry ids as numbers, a whole column at a time; `backends/redis/ids.py` has single ones."""
 
 from __future__ import annotations
 

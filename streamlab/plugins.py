@@ -14,17 +14,17 @@ from streamlab.errors import UnknownNameError
 
 OURS: dict[str, dict[str, str]] = {
     "backends": {
-        "memory": "streamlab.backends.memory",
-        "demo": "streamlab.backends.demo",
-        "redis": "streamlab.backends.redis",
-        "rediss": "streamlab.backends.redis",
-        "redis+cluster": "streamlab.backends.redis",
-        "rediss+cluster": "streamlab.backends.redis",
-        "redis+sentinel": "streamlab.backends.redis",
-        "rediss+sentinel": "streamlab.backends.redis",
-        "kafka": "streamlab.backends.kafka",
-        "kafka+ssl": "streamlab.backends.kafka",
-        "file": "streamlab.backends.file",
+        "memory": "streamlab.backends.memory.broker",
+        "demo": "streamlab.backends.demo.topics",
+        "redis": "streamlab.backends.redis.connection",
+        "rediss": "streamlab.backends.redis.connection",
+        "redis+cluster": "streamlab.backends.redis.connection",
+        "rediss+cluster": "streamlab.backends.redis.connection",
+        "redis+sentinel": "streamlab.backends.redis.connection",
+        "rediss+sentinel": "streamlab.backends.redis.connection",
+        "kafka": "streamlab.backends.kafka.connection",
+        "kafka+ssl": "streamlab.backends.kafka.connection",
+        "file": "streamlab.backends.file.recording",
     },
     "formats": {
         "json": "streamlab.formats.json",

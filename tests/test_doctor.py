@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from streamlab import doctor, servers
-from streamlab.backends import kafka_batches
+from streamlab.backends.kafka import batches as kafka_batches
 from tests.brokers import deny, kafka_send
 from tests.test_cli import streamlab
 

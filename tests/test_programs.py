@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import streamlab as sl
-from streamlab.backends import memory
-from streamlab.backends.log import LogTopic
+from streamlab.backends.inprocess.log import LogTopic
+from streamlab.backends.memory import broker as memory
 from streamlab.errors import DataError
 from streamlab.records import (
     Mark,

@@ -1,1 +1,1 @@
-"""SOURCE: one module per URL scheme; `base.py` is the contract they all keep."""
+"""SOURCE: one package per kind of broker; `base.py` is the contract they all keep."""

@@ -19,7 +19,7 @@ from streamlab.frames.recompute import evaluate
 from streamlab.live import asking
 from streamlab.live.batches import Batches, on_batch
 from streamlab.live.cells import CELLS
-from streamlab.live.leaving import Sink, attach
+from streamlab.live.leaving import Sink, attach, let_go
 from streamlab.live.verbs import Verbs
 from streamlab.live.waiting import (
     Condition,
@@ -170,6 +170,7 @@ class LiveFrame(Verbs):
             self._leave()
         else:
             self._feed.stop(crash=crash)
+            let_go(self._feed)
         CELLS.gone(self)
 
     def commit(self) -> None:

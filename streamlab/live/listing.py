@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from streamlab.live.asking import ancestors
+from streamlab.live.sharing import group_words
 from streamlab.views.streams import StreamRow, StreamsInfo, streams_html, streams_text
 
 
@@ -58,4 +59,5 @@ def _row(frame: Any) -> StreamRow:
         url="" if _depth(frame) else f"{frame._topic.place}/{frame._topic.name}",  # noqa: SLF001
         status=frame.status(),
         views=views,
+        group="" if _depth(frame) else group_words(frame._feed),  # noqa: SLF001
     )

@@ -38,6 +38,14 @@ def refuse_window(frame: Any, *, lateness: Any) -> None:
         )
 
 
+def group_words(feed: Feed) -> str:
+    """The group that a source commits for; "" for none."""
+    sharing = feed.spec.sharing
+    if sharing is None:
+        return ""
+    return sharing.group + (", alone" if sharing.mode == "resumable" else "")
+
+
 def notes(feed: Feed) -> tuple[str, ...]:
     """Clauses for the status line: the group, what came and went, what is in the way."""
     sharing = feed.spec.sharing

@@ -93,6 +93,7 @@ class Broker:
         member: str | None = None,
         acks: str = "auto",
         commit_every: Any = "5s",
+        create: int | None = None,
     ) -> Consumer:
         """Messages one by one, for an async program.
 
@@ -108,6 +109,8 @@ class Broker:
             acks: "auto": a message is done once the next is asked for. "manual": by `ack`.
             commit_every: how often to commit what is done; None leaves it to `commit` and
                 `end`.
+            create: how many partitions a topic gets that isn't there yet, so that readers and
+                writers can start in any order; None is an error for such a topic.
 
         Raises:
             UsageError: group, mode and the rest don't fit.
@@ -122,6 +125,7 @@ class Broker:
             member=member,
             acks=acks,
             commit_every=commit_every,
+            create=create,
         )
         return io().call(
             open_consumer(self.connection, asked), twin="broker.aio.consumer(…)"
@@ -228,6 +232,7 @@ class BrokerAio:
         member: str | None = None,
         acks: str = "auto",
         commit_every: Any = "5s",
+        create: int | None = None,
     ) -> Consumer:
         """As `Broker.consumer`."""
         asked = wish(
@@ -239,6 +244,7 @@ class BrokerAio:
             member=member,
             acks=acks,
             commit_every=commit_every,
+            create=create,
         )
         return await io().bridge(open_consumer(self._broker.connection, asked))
 

@@ -36,6 +36,7 @@ class Wish:
         start, until: the first message wanted, the first not wanted (or None).
         manual: only explicit acks count.
         every: seconds between commits; None leaves them to the program.
+        create: partitions of a topic that isn't there; None doesn't make it.
     """
 
     names: tuple[str, ...]
@@ -46,6 +47,7 @@ class Wish:
     until: Position | None
     manual: bool
     every: float | None
+    create: int | None
 
 
 def wish(
@@ -58,6 +60,7 @@ def wish(
     member: str | None,
     acks: str,
     commit_every: Any,
+    create: int | None,
 ) -> Wish:
     """A program's arguments, checked before anything is opened."""
     listed = (names,) if isinstance(names, str) else tuple(names)
@@ -92,12 +95,15 @@ def wish(
         until=stop,
         manual=acks == "manual",
         every=every,
+        create=create,
     )
 
 
 async def open_consumer(connection: Connection, asked: Wish) -> Consumer:
     """Open what was asked for and begin to fetch."""
     names = Names(connection, asked.names, patterns=True)
+    if asked.create is not None:
+        await _make_missing(connection, names, asked.create)
     topics = await within(connection, names.current())
     ledger = Ledger(tracks=asked.group is not None)
     if asked.mode == "load-balanced":
@@ -118,6 +124,15 @@ async def open_consumer(connection: Connection, asked: Wish) -> Consumer:
     )
     weakref.finalize(made, pump.forgotten).atexit = False
     return made
+
+
+async def _make_missing(connection: Connection, names: Names, partitions: int) -> None:
+    """So that readers and writers can start in any order."""
+    there = await within(connection, connection.topics())
+    for name in names.given:
+        if name not in there and name not in names.patterns:
+            work = connection.producer(name, partitions=partitions)
+            await (await within(connection, work)).aclose()
 
 
 async def _own(

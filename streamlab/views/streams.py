@@ -23,6 +23,7 @@ class StreamRow:
         url: of its topic, redacted; "" for a derived frame.
         status: its state in numbers.
         views: tables and charts on show.
+        group: for which a source commits ("billing", or "report, alone"); "" for none.
     """
 
     name: str
@@ -31,6 +32,7 @@ class StreamRow:
     url: str
     status: Status
     views: int = 0
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class StreamsInfo:
     budget_bytes: int
 
 
-_HEADINGS = ("name", "cell", "topic", "state", "rate", "lag", "kept", "views")
+_HEADINGS = ("name", "cell", "topic", "state", "rate", "lag", "kept", "views", "group")
 
 
 def streams_text(info: StreamsInfo) -> str:
@@ -86,6 +88,7 @@ def _rows(rows: Sequence[StreamRow]) -> list[tuple[str, ...]]:
             "" if row.status.lag_s is None else words.age(row.status.lag_s),
             f"{words.number(row.status.kept_rows)} rows, {words.size(row.status.kept_bytes)}",
             str(row.views),
+            row.group,
         )
         for row in rows
     ]

@@ -9,8 +9,8 @@ import pytest
 import redis.asyncio
 
 from streamlab import servers, uri
-from streamlab.backends import redis as backend
-from streamlab.backends.redis import RedisConnection
+from streamlab.backends.redis import connection as backend
+from streamlab.backends.redis.connection import RedisConnection
 from tests.brokers import need
 
 

@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from streamlab import uri
-from streamlab.backends import file
 from streamlab.backends.base import Connection, Consumer
-from streamlab.backends.ss_encoder import Encoder
+from streamlab.backends.file import recording as file
+from streamlab.backends.file.ss_encoder import Encoder
 from streamlab.errors import DamagedFileError
 from streamlab.records import Earliest, Latest, Partition
 from tests.contracts.lab import NONE, T0, Abilities, Row

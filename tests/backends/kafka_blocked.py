@@ -14,8 +14,8 @@ import time
 from typing import Any
 
 from streamlab import uri
-from streamlab.backends import kafka as backend
 from streamlab.backends.base import GroupConsumer
+from streamlab.backends.kafka import connection as backend
 from streamlab.records import Earliest, Partition
 from streamlab.runtime.loop import io
 

@@ -15,11 +15,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from streamlab import uri
-from streamlab.backends import kafka as backend
-from streamlab.backends import kafka_options
-from streamlab.backends.kafka import KafkaConnection
-from streamlab.backends.kafka_catalogue import LATEST
-from streamlab.backends.kafka_writer import KafkaProducer
+from streamlab.backends.kafka import connection as backend
+from streamlab.backends.kafka import options as kafka_options
+from streamlab.backends.kafka.catalogue import LATEST
+from streamlab.backends.kafka.connection import KafkaConnection
+from streamlab.backends.kafka.writer import KafkaProducer
 from streamlab.records import Earliest, Latest, Offset, Partition, Records
 from tests.contracts.lab import NONE, T0, Abilities, Row
 

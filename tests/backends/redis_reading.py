@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from streamlab.backends.redis import RedisConnection
-from streamlab.backends.redis_merged import MergedConsumer
-from streamlab.backends.redis_reader import RedisConsumer
+from streamlab.backends.redis.connection import RedisConnection
+from streamlab.backends.redis.merged import MergedConsumer
+from streamlab.backends.redis.reader import RedisConsumer
 from streamlab.records import Earliest, Latest, Partition, Records
 
 

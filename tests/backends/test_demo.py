@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlab import uri
-from streamlab.backends import demo
 from streamlab.backends.base import Connection, Consumer
-from streamlab.backends.generators import Generator, Settings
+from streamlab.backends.demo import topics as demo
+from streamlab.backends.demo.generators import Generator, Settings
 from streamlab.clocks import HandClock
 from streamlab.errors import TopicNotFoundError, UnknownNameError, UrlError, UsageError
 from streamlab.records import Latest, Partition, Records

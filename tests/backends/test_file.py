@@ -8,8 +8,10 @@ import pytest
 
 import streamlab
 from streamlab import uri
-from streamlab.backends import file, file_index, ss
-from streamlab.backends.ss_encoder import Encoder
+from streamlab.backends.file import index as file_index
+from streamlab.backends.file import recording as file
+from streamlab.backends.file import ss
+from streamlab.backends.file.ss_encoder import Encoder
 from streamlab.errors import (
     BrokerError,
     ConnectError,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streamlab.backends.ss_encoder import Encoder
+from streamlab.backends.file.ss_encoder import Encoder
 from streamlab.errors import DamagedFileError
 from streamlab.records import AtOffsets, Earliest, Partition
 from tests.backends.file_lab import FileLab, connect, values_until_damage

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from streamlab import servers
-from streamlab.backends import kafka as backend
+from streamlab.backends.kafka import connection as backend
 from tests.backends.kafka_lab import KafkaLab, lab_on
 from tests.contracts.backend import BackendContract
 

@@ -16,13 +16,13 @@ from aiokafka.admin import NewPartitions
 from aiokafka.errors import KafkaError
 
 from streamlab import servers, uri
-from streamlab.backends import kafka_admin
 from streamlab.backends.base import GroupInfo
-from streamlab.backends.kafka_admin import Described
-from streamlab.backends.kafka_clerk import Clerk
-from streamlab.backends.kafka_client import Client
-from streamlab.backends.kafka_group import KafkaGroupConsumer
-from streamlab.backends.kafka_options import settings
+from streamlab.backends.kafka import admin as kafka_admin
+from streamlab.backends.kafka.admin import Described
+from streamlab.backends.kafka.clerk import Clerk
+from streamlab.backends.kafka.client import Client
+from streamlab.backends.kafka.group import KafkaGroupConsumer
+from streamlab.backends.kafka.options import settings
 from streamlab.errors import BrokerError, PermissionDeniedError
 from streamlab.records import Committed, Earliest, Latest, Partition
 from tests.backends.kafka_lab import KafkaLab, connect, lab_on

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from streamlab import uri
-from streamlab.backends.kafka_options import Settings, settings
+from streamlab.backends.kafka.options import Settings, settings
 from streamlab.errors import UnknownNameError, UrlError, UsageError
 from streamlab.uri import Secret
 

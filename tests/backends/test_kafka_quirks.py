@@ -12,10 +12,10 @@ from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 
 from streamlab import servers
-from streamlab.backends import kafka_batches
 from streamlab.backends.base import Consumer
-from streamlab.backends.kafka import KafkaConnection
-from streamlab.backends.kafka_reader import KafkaConsumer
+from streamlab.backends.kafka import batches as kafka_batches
+from streamlab.backends.kafka.connection import KafkaConnection
+from streamlab.backends.kafka.reader import KafkaConsumer
 from streamlab.errors import (
     BrokerError,
     PositionError,

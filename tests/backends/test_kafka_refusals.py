@@ -16,9 +16,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from streamlab import servers
-from streamlab.backends import kafka_probe
 from streamlab.backends.base import Consumer
-from streamlab.backends.kafka import KafkaConnection
+from streamlab.backends.kafka import probe as kafka_probe
+from streamlab.backends.kafka.connection import KafkaConnection
 from streamlab.clocks import SYSTEM
 from streamlab.errors import (
     AuthError,

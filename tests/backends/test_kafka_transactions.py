@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from streamlab import servers, uri
-from streamlab.backends import kafka as backend
 from streamlab.backends.base import Transactions
-from streamlab.backends.kafka import KafkaConnection
+from streamlab.backends.kafka import connection as backend
+from streamlab.backends.kafka.connection import KafkaConnection
 from streamlab.errors import BrokerError, UsageError
 from streamlab.records import Committed, Earliest, Outgoing, Partition
 from tests.backends.kafka_lab import read, values

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from streamlab.backends.kafka_watch import Watch
+from streamlab.backends.kafka.watch import Watch
 from streamlab.errors import AuthError, BrokerError, ConnectError
 
 

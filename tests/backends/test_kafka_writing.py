@@ -10,9 +10,9 @@ import pytest
 from aiokafka.partitioner import murmur2 as reference
 
 from streamlab import servers, uri
-from streamlab.backends import kafka as backend
-from streamlab.backends.kafka import KafkaConnection
-from streamlab.backends.kafka_partitioner import Partitioner, murmur2
+from streamlab.backends.kafka import connection as backend
+from streamlab.backends.kafka.connection import KafkaConnection
+from streamlab.backends.kafka.partitioner import Partitioner, murmur2
 from streamlab.errors import (
     BrokerError,
     ConnectError,

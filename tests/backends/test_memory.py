@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequen
 import pytest
 
 from streamlab import uri
-from streamlab.backends import memory
 from streamlab.backends.base import Connection
+from streamlab.backends.memory import broker as memory
 from streamlab.errors import (
     ConnectError,
     PositionError,

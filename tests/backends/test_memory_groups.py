@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from streamlab import uri
-from streamlab.backends import memory
 from streamlab.backends.base import Connection
-from streamlab.backends.memory_shares import moves, shares
+from streamlab.backends.memory import broker as memory
+from streamlab.backends.memory.shares import moves, shares
 from streamlab.clocks import HandClock
 from streamlab.records import Earliest, Partition
 from tests.backends.test_memory import MemoryLab

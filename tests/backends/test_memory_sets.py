@@ -9,8 +9,10 @@ import pytest
 
 import streamlab
 from streamlab import uri
-from streamlab.backends import demo, file, memory
 from streamlab.backends.base import Connection
+from streamlab.backends.demo import topics as demo
+from streamlab.backends.file import recording as file
+from streamlab.backends.memory import broker as memory
 from streamlab.errors import BrokerError, UsageError
 from streamlab.records import Committed, Earliest, Outgoing, Partition
 from tests.backends.test_memory import MemoryLab

@@ -12,8 +12,8 @@ import redis.asyncio
 from redis.asyncio.cluster import RedisCluster
 
 from streamlab import servers, uri
-from streamlab.backends import redis as backend
 from streamlab.backends.base import Connection
+from streamlab.backends.redis import connection as backend
 from tests.brokers import need
 from tests.contracts.backend import BackendContract
 from tests.contracts.groups import GroupContract, GroupLab

@@ -106,8 +106,8 @@ async def test_a_commit_acknowledges_what_others_left_before_it(
     await fill(client)
     await seastreamer_reads(client, 4)
     connection = open_()
-    monkeypatch.setattr("streamlab.backends.redis_commits._SILENT_MS", 0)
-    monkeypatch.setattr("streamlab.backends.redis_commits._PAGE", 2)
+    monkeypatch.setattr("streamlab.backends.redis.commits._SILENT_MS", 0)
+    monkeypatch.setattr("streamlab.backends.redis.commits._PAGE", 2)
 
     await connection.commit("g", {P0: Committed("4-0", "m")})
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from streamlab.backends.redis import RedisConnection
-from streamlab.backends.redis_group import RedisGroupConsumer
+from streamlab.backends.redis.connection import RedisConnection
+from streamlab.backends.redis.group import RedisGroupConsumer
 from streamlab.errors import BrokerError
 from streamlab.records import AtTime, Earliest, Latest, Mark, Partition, Position
 
@@ -86,7 +86,7 @@ async def consumers(client: Any) -> list[bytes]:
 async def test_what_a_dead_member_had_is_taken_over_by_the_caller(
     client: Any, open_: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamlab.backends.redis_sharer._PAGE", 5)
+    monkeypatch.setattr("streamlab.backends.redis.sharer._PAGE", 5)
     await fill(client, 12)
     dead = await join(open_(**QUICK), "b")
     await until(dead, 12)
@@ -360,7 +360,7 @@ async def test_a_key_that_is_no_stream_any_more_is_an_error(
 async def test_streams_that_come_later_are_shared_too(
     client: Any, open_: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamlab.backends.redis_group._DISCOVER_S", 0.05)
+    monkeypatch.setattr("streamlab.backends.redis.group._DISCOVER_S", 0.05)
     await fill(client, 2, "t:0")
     member = await join(open_(), "a", Latest())
     assert not await member.receive(10, 0.05)

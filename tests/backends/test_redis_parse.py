@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamlab.backends import redis_ids, redis_parse
-from streamlab.backends.redis_cursor import Cursor, Facts
-from streamlab.backends.redis_options import settings as read_settings
-from streamlab.backends.redis_parse import Shape
-from streamlab.backends.redis_wire import Link
+from streamlab.backends.redis import ids as redis_ids
+from streamlab.backends.redis import parse as redis_parse
+from streamlab.backends.redis.cursor import Cursor, Facts
+from streamlab.backends.redis.options import settings as read_settings
+from streamlab.backends.redis.parse import Shape
+from streamlab.backends.redis.wire import Link
 from streamlab.errors import PositionError
 from streamlab.records import Partition
 from streamlab.uri import parse

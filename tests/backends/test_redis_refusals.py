@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from streamlab import servers, uri
-from streamlab.backends import redis as backend
+from streamlab.backends.redis import connection as backend
 from streamlab.errors import (
     AuthError,
     BrokerError,

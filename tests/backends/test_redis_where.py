@@ -11,8 +11,8 @@ import redis.asyncio
 from redis.crc import key_slot
 
 from streamlab import servers, uri
-from streamlab.backends import redis as backend
-from streamlab.backends.redis import RedisConnection
+from streamlab.backends.redis import connection as backend
+from streamlab.backends.redis.connection import RedisConnection
 from streamlab.errors import (
     AuthError,
     BrokerError,

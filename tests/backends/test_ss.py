@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import streamlab
-from streamlab.backends import crc16, ss
-from streamlab.backends.ss_encoder import Encoder, frame
+from streamlab.backends.file import crc16, ss
+from streamlab.backends.file.ss_encoder import Encoder, frame
 
 SAMPLE = Path(streamlab.__file__).parent / "data" / "trades.ss"
 

@@ -23,7 +23,7 @@ import polars as pl
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streamlab import servers, uri
-from streamlab.backends import kafka as backend
+from streamlab.backends.kafka import connection as backend
 from streamlab.formats import json
 from streamlab.intake import Intake
 from streamlab.records import Earliest, Latest, Outgoing, Records

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from aiokafka import AIOKafkaProducer
 
 from streamlab import servers, uri
-from streamlab.backends import kafka as backend
+from streamlab.backends.kafka import connection as backend
 from streamlab.records import Earliest, Latest, Outgoing
 from tests.bench.redis_read import payload
 

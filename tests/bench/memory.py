@@ -81,7 +81,7 @@ def main() -> None:
 
 def feed(topic: sl.Topic, live: sl.LiveFrame, total: int) -> None:
     """Send at the reader's pace, so that the broker in memory holds little itself."""
-    from streamlab.backends import memory
+    from streamlab.backends.memory import broker as memory
 
     sent = 1_000
     while sent < total:

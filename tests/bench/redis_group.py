@@ -23,7 +23,7 @@ import redis
 import redis.asyncio
 
 from streamlab import servers, uri
-from streamlab.backends import redis as backend
+from streamlab.backends.redis import connection as backend
 from streamlab.records import Earliest, Mark, Outgoing, Partition, Records
 from tests.bench.redis_read import by_counting, by_intake, payload
 from tests.bench.redis_write import plainly, while_computing

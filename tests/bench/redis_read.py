@@ -21,7 +21,7 @@ import polars as pl
 import redis.asyncio
 
 from streamlab import servers, uri
-from streamlab.backends import redis as backend
+from streamlab.backends.redis import connection as backend
 from streamlab.formats import json
 from streamlab.intake import Intake
 from streamlab.records import Earliest, Latest, Outgoing, Records

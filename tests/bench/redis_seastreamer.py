@@ -13,7 +13,7 @@ import statistics
 import time
 
 from streamlab import servers, uri
-from streamlab.backends import redis as backend
+from streamlab.backends.redis import connection as backend
 from streamlab.records import Earliest, Outgoing
 
 COUNT, SIZE, ROUNDS = 100_000, 256, 5

@@ -22,7 +22,7 @@ import redis
 import redis.asyncio
 
 from streamlab import servers, uri
-from streamlab.backends import redis as backend
+from streamlab.backends.redis import connection as backend
 from streamlab.records import Outgoing
 
 ROUNDS = 5

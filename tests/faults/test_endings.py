@@ -9,8 +9,8 @@ import pytest
 from aiokafka.client import AIOKafkaClient
 
 from streamlab import servers
-from streamlab.backends.kafka_client import bounded, refreshed
-from streamlab.backends.log_reader import LogConsumer
+from streamlab.backends.inprocess.log_reader import LogConsumer
+from streamlab.backends.kafka.client import bounded, refreshed
 from streamlab.errors import StreamFailedError
 from tests.scenarios.lab import SEVERAL, TYPES, topic
 

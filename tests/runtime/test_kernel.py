@@ -269,6 +269,35 @@ def test_a_frame_whose_parent_was_replaced_goes_on_and_says_so(notebook: Noteboo
     assert notebook.run("print(len(sources()), repr(few.status().stale))") == "1 ''"
 
 
+def test_a_sinks_cell_run_again_hands_over_to_the_new_sink(notebook: Notebook):
+    notebook.run(
+        """
+        import streamlab as sl
+        source = sl.connect("memory://sinks").topic("t", format="json")
+        live = source.live(start="earliest")
+        taken = []
+        """,
+        cell="a",
+    )
+    filling = "live.to(lambda rows: taken.extend(rows['n'])); None"
+    notebook.run(filling, cell="b")
+    notebook.run(filling, cell="b")
+
+    said = notebook.run(
+        """
+        source.send([{"n": 1}, {"n": 2}])
+        live.wait(count=2)
+        for outlet in live._feed.pipeline.outlets.all:
+            while not outlet.empty:
+                live.wait(lambda df: True)
+        print(taken, len(live._feed.pipeline.outlets.all))
+        """,
+        cell="c",
+    )
+
+    assert said == "[1, 2] 1"
+
+
 def test_parts_of_a_frame_outlive_the_cell_that_asked_for_them(notebook: Notebook):
     notebook.run(
         """

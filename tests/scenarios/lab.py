@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 
 import streamlab as sl
-from streamlab.backends import memory
-from streamlab.backends.memory import MemoryBroker
+from streamlab.backends.memory import broker as memory
+from streamlab.backends.memory.broker import MemoryBroker
 from streamlab.records import Outgoing
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)

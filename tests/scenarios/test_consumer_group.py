@@ -100,3 +100,22 @@ async def test_old_messages_are_thrown_away_by_number_and_by_place(site: Site):
     assert empty["records"].to_list()[0] in {0, None}
     with pytest.raises(sl.errors.UsageError, match="say one of keep"):
         await handle.aio.trim()
+
+
+async def test_readers_and_writers_may_start_in_any_order(site: Site):
+    topic, group = site.name(), site.name()
+
+    async with await site.consumer(topic, group=group, create=1) as consumer:
+        await site.send(topic, *range(5))
+
+        assert (await gather([consumer], 5))[0] == [*range(5)]
+
+
+async def test_a_topic_that_is_not_there_is_an_error_unless_it_shall_be_made(
+    site: Site,
+):
+    if site.kind == "memory":
+        pytest.skip("a broker in memory makes a topic when it is first read")
+
+    with pytest.raises(sl.errors.TopicNotFoundError, match="no topic"):
+        await site.consumer(site.name(), group=site.name())

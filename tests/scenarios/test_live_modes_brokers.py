@@ -188,7 +188,7 @@ def test_a_new_partition_is_noticed_and_read_from_its_first_record(
 def _grow(url: str, name: str) -> None:
     from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
-    from streamlab.backends import memory
+    from streamlab.backends.memory import broker as memory
     from streamlab.runtime.loop import io
 
     async def more_on_kafka() -> None:

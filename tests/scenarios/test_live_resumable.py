@@ -424,3 +424,16 @@ def test_what_does_not_fit_is_said_with_the_ways_out(name: str):
     with pytest.raises(UsageError, match="a sink is a plain function"):
         plain.to(later)
     assert Partition(name, 0) in plain._feed.spec.start
+
+
+def test_the_list_of_streams_names_the_group(name: str):
+    source = topic(name)
+    source.send(SEVERAL)
+    resumable(source)
+    source.live(group="billing")
+    source.live()
+
+    groups = [row.group for row in sl.streams().info.rows]
+
+    assert groups == ["g, alone", "billing", ""]
+    assert "g, alone" in repr(sl.streams())

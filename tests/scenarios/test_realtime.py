@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+from typing import Any
 
 import pytest
 
@@ -232,7 +233,7 @@ def test_a_consumer_made_by_a_plain_call_is_read_in_a_program():
         ({"acks": "never"}, '"manual"'),
     ],
 )
-async def test_group_and_mode_must_fit(how: dict[str, str], said: str):
+async def test_group_and_mode_must_fit(how: dict[str, Any], said: str):
     broker = sl.connect("memory://programs")
 
     with pytest.raises(UsageError, match=said):

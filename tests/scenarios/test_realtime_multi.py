@@ -113,7 +113,7 @@ async def test_a_topic_that_is_missing_is_named_with_the_nearest(site: Site, mod
 async def test_partitions_that_are_added_are_read_from_their_start(site: Site):
     if site.kind != "memory":
         pytest.skip("grows only in memory here")
-    from streamlab.backends import memory
+    from streamlab.backends.memory import broker as memory
 
     topic = await site.topic(partitions=2)
     consumer = await site.broker.aio.consumer(topic)

@@ -10,7 +10,7 @@ import pytest
 
 import streamlab as sl
 from streamlab import servers
-from streamlab.backends import memory
+from streamlab.backends.memory import broker as memory
 from streamlab.errors import BrokerError
 from tests.brokers import need
 from tests.scenarios.site import PATIENCE_S

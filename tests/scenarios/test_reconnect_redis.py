@@ -14,9 +14,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from streamlab import servers, uri
-from streamlab.backends import redis as backend
 from streamlab.backends.base import Consumer
-from streamlab.backends.redis import RedisConnection
+from streamlab.backends.redis import connection as backend
+from streamlab.backends.redis.connection import RedisConnection
 from streamlab.clocks import SYSTEM
 from streamlab.errors import AuthError, PositionLost
 from streamlab.records import Earliest, Latest, Partition

@@ -17,8 +17,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from streamlab import servers, uri
-from streamlab.backends import redis as backend
-from streamlab.backends.redis import RedisConnection
+from streamlab.backends.redis import connection as backend
+from streamlab.backends.redis.connection import RedisConnection
 from streamlab.errors import BrokerError
 from streamlab.records import Earliest, Partition
 from tests.backends.conftest import local_valkey

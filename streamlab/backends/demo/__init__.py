@@ -1,0 +1,3 @@
+"""Generated topics, without a broker."""
+
+from __future__ import annotations

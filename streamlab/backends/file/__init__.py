@@ -1,0 +1,3 @@
+"""SeaStreamer .ss files."""
+
+from __future__ import annotations

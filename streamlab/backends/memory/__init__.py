@@ -1,0 +1,3 @@
+"""Topics in this process's memory, with groups."""
+
+from __future__ import annotations

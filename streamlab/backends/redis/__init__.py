@@ -1,0 +1,3 @@
+"""Redis and Valkey streams."""
+
+from __future__ import annotations
