@@ -186,10 +186,9 @@ class Sink:
 
     @property
     def records(self) -> list[Record]:
-        """What the file holds, in the order of writing."""
-        return [
-            Record(*json.loads(line)) for line in self._path.read_text().splitlines()
-        ]
+        """What the file holds, in the order of writing, without a line under way."""
+        whole, _, _ = self._path.read_text().rpartition("\n")
+        return [Record(*json.loads(line)) for line in whole.splitlines()]
 
 
 class Mark(NamedTuple):
