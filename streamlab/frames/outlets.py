@@ -69,7 +69,6 @@ class Outlet:
         self._moved = moved
         self._lock = threading.Lock()
         self._waiting: deque[tuple[int, Change]] = deque()
-        self._done = 0
         self._thread = Worker("streamlab-sink")
 
     def put(self, number: int, change: Change | None) -> None:
@@ -98,10 +97,7 @@ class Outlet:
     def finished(self, now: int) -> int:
         """As `Follower`: a failed sink is done with nothing more."""
         with self._lock:
-            first = self._waiting[0][0] - 1 if self._waiting else None
-            if self.error is not None:
-                return self._done if first is None else min(first, self._done)
-            return now if first is None else min(first, now)
+            return min(now, self._waiting[0][0] - 1) if self._waiting else now
 
     def close(self) -> None:
         """Take nothing more; what waits is still written."""
@@ -122,8 +118,7 @@ class Outlet:
             self._write(change)
         except BaseException as error:  # noqa: BLE001 - a user's function may raise anything
             with self._lock:
-                self.error = error
-                self._done = number - 1
+                self.error = error  # and it stays at the head of what waits
         else:
             with self._lock:
                 if self._waiting and self._waiting[0][0] == number:

@@ -168,9 +168,8 @@ class Wiring:
             return
         rows = member.keep.rows if member.key else None
         most = {} if rows is None else {"max_open": rows}
-        began = None if self._whole(member.node) else member.began
         try:
-            member.handle = graph.add(member.node, seed, began=began, **most)
+            member.handle = graph.add(member.node, seed, began=member.began, **most)
         except Exception as error:  # noqa: BLE001 - shown on the frame, siblings go on
             self._failed(member, error)
             return
