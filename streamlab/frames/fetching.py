@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
-from streamlab.backends.base import Consumer
+from streamlab.backends.base import Consumer, GroupConsumer
 from streamlab.clocks import SYSTEM
 from streamlab.engine.needs import Low
 from streamlab.errors import BrokerError
@@ -97,12 +97,22 @@ class Fetch:
     @property
     def rebalances(self) -> int:
         """How often partitions came or went."""
-        return getattr(self._consumer, "rebalances", 0)
+        member = self._member
+        return 0 if member is None else member.rebalances
 
     @property
     def news(self) -> str:
         """The last time they did, in a clause."""
-        return getattr(self._consumer, "news", "")
+        member = self._member
+        return "" if member is None else member.news
+
+    @property
+    def _member(self) -> GroupConsumer | None:
+        """The consumer as a member of a group; None if it reads alone."""
+        sharing = self._spec.sharing
+        if self._consumer is None or sharing is None or sharing.mode == "resumable":
+            return None
+        return sharer(self._consumer)
 
     async def run(self) -> None:
         """Read to the end; what was read before an error is worked on first."""
@@ -219,9 +229,8 @@ class Fetch:
         if self.crash:
             for outlet in self._pipeline.outlets.all:
                 outlet.abandon()
-            group = self._spec.sharing is not None
-            shares = group and hasattr(consumer, "abandon")
-            await _closed(sharer(consumer).abandon if shares else consumer.aclose)
+            member = self._member
+            await _closed(consumer.aclose if member is None else member.abandon)
             return
         try:
             if not ended:

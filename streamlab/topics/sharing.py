@@ -10,10 +10,12 @@ from streamlab.clocks import Clock
 from streamlab.errors import ModeError, UsageError
 from streamlab.frames.feedspec import Mode, Sharing, Start
 from streamlab.frames.memo import Past
+from streamlab.live.waiting import grouped
 from streamlab.records import (
     Committed,
     Earliest,
     Latest,
+    Offset,
     Partition,
     Resolved,
     offset_rank,
@@ -84,11 +86,11 @@ async def shared(
     begin = await desk.begin(position, clock)
     if not found:
         return begin, Sharing(group, mode, position, member)
-    first = await desk.begin(Earliest(), clock)
+    first = await desk.resolve(Earliest(), "start", clock)
     known = {p.topic for p in found}
     found, gone = _within(found, await desk.resolve("latest", "start", clock))
     at = {
-        p: found[p].next if p in found else first.at[p] if p.topic in known else offset
+        p: found[p].next if p in found else first[p] if p.topic in known else offset
         for p, offset in begin.at.items()
     }
     past = Past({p: each for p, each in found.items() if p in at})
@@ -99,7 +101,7 @@ async def shared(
         note += ": the group had committed what is not there any more"
     resumed = Start(
         at,
-        from_start=all(offset_rank(at[p]) <= offset_rank(first.at[p]) for p in at),
+        from_start=all(offset_rank(at[p]) <= offset_rank(first[p]) for p in at),
         empty=begin.empty,
         newest_ms=begin.newest_ms,
     )
@@ -138,5 +140,5 @@ def _places(found: Mapping[Partition, Committed]) -> str:
     return ", ".join(shown) + (" …" if len(found) > 4 else "")
 
 
-def _digits(offset: Any) -> str:
-    return f"{offset:,}".replace(",", " ") if isinstance(offset, int) else str(offset)
+def _digits(offset: Offset) -> str:
+    return grouped(offset) if isinstance(offset, int) else offset
