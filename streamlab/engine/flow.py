@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,13 +10,14 @@ import polars as pl
 
 from streamlab.changes import Change
 from streamlab.engine.faults import PlanError
-from streamlab.engine.keyed import KeyedSteps
+from streamlab.engine.keyed import KeyedSteps, Revision
 from streamlab.engine.operator import Operator, Place, Work, process
 from streamlab.engine.outcome import Batch, Counts, Outcome
 from streamlab.engine.rowwise import ROW, Chain, Result, numbered, run, without
+from streamlab.engine.stage import Input
 from streamlab.plans.nodes import Node
 
-SOURCE = Place(None, "rows")
+SOURCE = Place(None)
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +49,18 @@ class Frame:
         return self.error or next(failed, None)
 
     @property
+    def depth(self) -> int:
+        """Operators above it."""
+        operator = self.origin.operator
+        return 0 if operator is None else operator.depth + 1
+
+    @property
+    def sources(self) -> frozenset[int]:
+        """Which sources can reach it."""
+        operator = self.origin.operator
+        return frozenset({self.origin.source}) if operator is None else operator.sources
+
+    @property
     def chain(self) -> Chain:
         """What runs on the rows of its origin."""
         return self.keyed.chain if self.keyed else self.steps
@@ -58,22 +71,25 @@ class Flow:
     """A run: which rows are at which place.
 
     Attributes:
-        source: the source's batch.
+        sources: each source's batch, by its number.
         running: operators that take part; others only tell what they know.
-        version, watermark: of the changes of frames that hang on no window.
+        version, watermark: of the changes of frames that hang on no operator.
+        kept: what the frame of a plan keeps, for operators that only tell.
     """
 
-    source: Batch
+    sources: Mapping[int, Batch]
     running: Sequence[Operator]
     version: int
     watermark: datetime | None
+    kept: Callable[[Node], pl.DataFrame] = lambda _: pl.DataFrame()
 
     def through(self, frames: Sequence[Frame]) -> dict[Frame, Outcome]:
         """Run everything; what it did to each frame whose columns are known by now."""
         outcomes: dict[Frame, Outcome] = {}
-        deepest = max((len(frame.path) for frame in frames), default=0)
-        for depth in range(deepest + 1):
-            here = [frame for frame in frames if len(frame.path) == depth]
+        depths = [frame.depth for frame in frames]
+        depths += [each.depth for each in self.running]
+        for depth in range(max(depths, default=0) + 1):
+            here = [frame for frame in frames if frame.depth == depth]
             below = [each for each in self.running if each.depth == depth]
             outcomes |= self._level(here, below)
         for frame in frames:
@@ -85,32 +101,50 @@ class Flow:
     def _level(
         self, frames: Sequence[Frame], operators: Sequence[Operator]
     ) -> dict[Frame, Outcome]:
-        everything: list[Frame | Operator] = [*frames, *operators]
-        places = {each.origin for each in everything}
+        places = {frame.origin for frame in frames}
+        places |= {place for each in operators for place in each.origins}
         batches = {place: self._batch(place) for place in places}
         there = {place for place, batch in batches.items() if batch.rows.width}
         frames = [each for each in frames if each.origin in there]
-        operators = [each for each in operators if each.origin in there]
-        everything = [*frames, *operators]
-        inputs = [_input(each, batches[each.origin].rows) for each in everything]
-        results = run([each.chain for each in everything], inputs)
+        operators = [each for each in operators if there.intersection(each.origins)]
+        pairs = [
+            (place, chain)
+            for each in operators
+            for place, chain in zip(each.origins, each.chains, strict=True)
+            if place in there
+        ]
+        chains = [frame.chain for frame in frames] + [chain for _, chain in pairs]
+        inputs = [_input(frame, batches[frame.origin].rows) for frame in frames]
+        inputs += [batches[place].rows for place, _ in pairs]
+        results = run(chains, inputs)
         outcomes = {
             frame: self._outcome(frame, batches[frame.origin].rows, result)
             for frame, result in zip(frames, results, strict=False)
         }
-        pairs = zip(operators, results[len(frames) :], strict=True)
-        process([Work(each, batches[each.origin], result) for each, result in pairs])
+        rest = iter(results[len(frames) :])
+        works = [
+            Work(
+                each,
+                tuple(
+                    Input(batches[place], next(rest)) if place in there else None
+                    for place in each.origins
+                ),
+            )
+            for each in operators
+        ]
+        process(works)
         return outcomes
 
     def _batch(self, place: Place) -> Batch:
         """The rows at a place, numbered."""
-        operator, final = place.operator, self.source.final
+        operator = place.operator
         if operator is None:
-            batch = self.source
+            nothing = Batch(pl.DataFrame(), frozenset())
+            batch = self.sources.get(place.source, nothing)
         elif operator in self.running:
-            batch = operator.output(place.kind, final=final)
+            batch = operator.output(place.kind)
         else:
-            batch = operator.known(place.kind, final=final)
+            batch = operator.known(place.kind, self.kept(operator.node))
         if not batch.rows.width:
             return batch
         return batch._replace(rows=numbered(batch.rows))
@@ -125,12 +159,12 @@ class Flow:
         hidden_key: tuple[str, ...] = ()
         if frame.keyed is not None:
             try:
-                added, removed, hidden_key = self._revised(
-                    frame.keyed, operator, came, result
-                )
+                revision = self._revised(frame.keyed, operator, came, result)
             except PlanError as error:
                 frame.error = error
                 added = came.clear().drop(ROW)
+            else:
+                added, removed, hidden_key = revision
         outcome = Outcome(
             Change(added, removed, 0, self.version, watermark),
             Counts(result.good, result.passed, result.filtered),
@@ -138,19 +172,27 @@ class Flow:
             frame.problem,
             hidden_key=hidden_key,
         )
-        return outcome if frame.steps.steps else self._of_window(outcome, frame)
+        return outcome if frame.steps.steps else self._of_operator(outcome, frame)
 
-    @staticmethod
     def _revised(
-        keyed: KeyedSteps, operator: Operator | None, came: pl.DataFrame, result: Result
-    ) -> tuple[pl.DataFrame, pl.DataFrame, tuple[str, ...]]:
+        self,
+        keyed: KeyedSteps,
+        operator: Operator | None,
+        came: pl.DataFrame,
+        result: Result,
+    ) -> Revision:
         state = None if operator is None else operator.state
+        effect = operator.effect if operator in self.running and operator else None
+        gone = None if effect is None else effect.removed
         return keyed.revise(
-            result, came, lambda start: state is not None and state.is_open(start)
+            result,
+            came,
+            gone,
+            lambda start: state is not None and state.is_open(start),
         )
 
-    def _of_window(self, outcome: Outcome, frame: Frame) -> Outcome:
-        """The outcome of a window itself, its `closed` or its `late`: the window's counts."""
+    def _of_operator(self, outcome: Outcome, frame: Frame) -> Outcome:
+        """The outcome of an operator's own frame, its `closed` or its `late`: its counts."""
         operator = frame.origin.operator
         if operator is None:
             return outcome
@@ -158,11 +200,10 @@ class Flow:
         if effect is None:
             return outcome._replace(counts=Counts())
         outcome = outcome._replace(counts=effect.counts)
-        if frame.keyed is None:
+        if frame.origin.kind != "rows":
             return outcome
         return outcome._replace(rejected=effect.rejected, evicted=effect.evicted)
 
 
-def _input(each: Frame | Operator, rows: pl.DataFrame) -> pl.DataFrame:
-    keyed = each.keyed if isinstance(each, Frame) else None
-    return rows if keyed is None else keyed.prepare(rows)
+def _input(frame: Frame, rows: pl.DataFrame) -> pl.DataFrame:
+    return rows if frame.keyed is None else frame.keyed.prepare(rows)

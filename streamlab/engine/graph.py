@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -13,9 +14,10 @@ from streamlab.engine.flow import SOURCE, Flow, Frame
 from streamlab.engine.keyed import KeyedSteps
 from streamlab.engine.needs import Bounds, Low, Memory, Past, keep_oldest
 from streamlab.engine.needs import Place as At
-from streamlab.engine.operator import Operator, Place
+from streamlab.engine.operator import OWN, Operator, Place
 from streamlab.engine.outcome import Batch, Outcome
 from streamlab.engine.rowwise import Chain
+from streamlab.engine.stage import Setting
 from streamlab.engine.watermark import NONE, Watermark
 from streamlab.plans.fingerprint import fingerprint
 from streamlab.plans.nodes import (
@@ -23,9 +25,13 @@ from streamlab.plans.nodes import (
     Late,
     Node,
     RowWise,
+    Stateful,
+    TwoSided,
     Window,
     chain,
     label,
+    reviser_of,
+    source_of,
 )
 
 MAX_OPEN = 100_000
@@ -36,9 +42,10 @@ _MAX_AHEAD = Span(0, UNIT_US["h"])  # for the source's own watermark
 class Graph:
     """The frames of one source; owned by one worker thread at a time.
 
-    Row-wise steps of all frames run in one `pl.collect_all` per micro-batch, window operators
-    aggregate in a second one, and steps after windows follow level by level. Frames that name
-    the same `Window` object share its operator.
+    Row-wise steps of all frames run in one `pl.collect_all` per micro-batch, windows aggregate
+    in a second one, and steps after operators follow level by level. Frames that name the same
+    stateful node share its operator. A join's second side may be a plan of another source: its
+    rows come by `step_other`.
 
     Attributes:
         version: number of micro-batches so far.
@@ -58,6 +65,10 @@ class Graph:
         self._frames: dict[int, Frame] = {}
         self._operators: dict[int, Operator] = {}
         self._handles = 0
+        self._others: dict[
+            int, Batch
+        ] = {}  # of each other source, its last batch, empty
+        self._blank: Batch | None = None
         self._watermark = Watermark()
         self._holding: frozenset[int] = frozenset()
         self._ended = False
@@ -83,9 +94,10 @@ class Graph:
         for each in self._operators.values():
             if each.state is not None and each.state.needs is not None:
                 keep_oldest(oldest, each.state.needs.oldest())
-                plans[each.mark] = each.state.bounds
-            elif each.past is not None:  # no row has come for it yet
-                plans[each.mark] = each.past.bounds
+                if isinstance(each.node, Window):
+                    plans[each.mark] = each.state.bounds
+            elif each.setting.past is not None:  # no row has come for it yet
+                plans[each.mark] = each.setting.past.bounds
         known = () if self._memory is None else self._memory.plans
         return Low(oldest, plans, frozenset(known) - plans.keys())
 
@@ -99,13 +111,24 @@ class Graph:
         operator = self._operators.get(id(node))
         if operator is None or operator.state is None:
             return pl.DataFrame()
-        return operator.state.known("expired")
+        rows = operator.state.known("expired")
+        return pl.DataFrame() if rows is None else rows
 
     def _past(self, node: Node) -> Past | None:
         if self._memory is None or not isinstance(node, Window):
             return None
         bounds = self._memory.plans.get(fingerprint(node))
         return None if bounds is None else Past(bounds, self._memory.before)
+
+    def bytes_of(self, node: Node) -> dict[str, int]:
+        """Bytes of state of each operator on the way to `node`, by the step's name."""
+        held: dict[str, int] = {}
+        for frame in self._frames.values():
+            if frame.node is node:
+                for each in frame.path:
+                    held[label(each.node)] = held.get(label(each.node), 0) + each.bytes
+                break
+        return held
 
     def add(
         self,
@@ -114,6 +137,7 @@ class Graph:
         *,
         began: datetime | None = None,
         max_open: int = MAX_OPEN,
+        kept: Callable[[Node], pl.DataFrame] = lambda _: pl.DataFrame(),
     ) -> int:
         """Produce the frame of `node` from now on; returns its handle.
 
@@ -122,24 +146,27 @@ class Graph:
         newest late rows), and `seed`, `began` and `max_open` are not used for it.
 
         Args:
-            node: the plan; row-wise steps, windows, `closed`, `late`.
+            node: the plan; all steps but `errors` and `recompute`.
             seed: rows (shown and hidden) that the source still keeps, in the order they were
                 handed over; they run through at once. None if there have been none.
             began: event time the frame begins at; None if it reads from the first record.
             max_open: (window, key) pairs each window keeps open.
+            kept: rows, shown and hidden, that the frame of a plan keeps; without columns if
+                there is no such frame.
 
         Raises:
             TypeError: a step that is not run here (`errors`, `recompute`).
         """
         known = set(self._operators)
-        frame = self._planned(node, began, max_open)
+        frame = self._planned(node, Setting(began, max_open, self._committing))
         fresh = [each for each in frame.path if id(each.node) not in known]
         rows = pl.DataFrame() if seed is None else seed
         parts = rows.get_column(PART).unique().to_list() if PART in rows.columns else []
         source = Batch(rows, self._holding | set(parts), self._ended)
         # Partitions in the seed hold while it runs: what was on time then must not be late now.
         if frame.problem is None:
-            flow = Flow(source, fresh, self.version, self.watermark)
+            sources = {**self._others, OWN: source}
+            flow = Flow(sources, fresh, self.version, self.watermark, kept)
             frame.first = flow.through([frame]).get(frame)
         self._handles += 1
         self._frames[self._handles] = frame
@@ -165,47 +192,97 @@ class Graph:
         A frame that fails has its error in its outcome, with the rows before the one at
         fault; from then on it has no outcomes. Rows without any column are no rows.
         """
-        self.version += 1
         self._holding = batch.holding
         self._ended = self._ended or batch.final
         self._move_watermark(batch)
-        alive = {h: f for h, f in self._frames.items() if f.problem is None}
-        operators = [each for each in self._operators.values() if each.error is None]
-        flow = Flow(batch, operators, self.version, self.watermark)
+        if batch.rows.width:
+            self._blank = batch._replace(rows=batch.rows.clear(), tombstones=None)
+        return self._run(OWN, batch)
+
+    def step_other(self, node: Node, batch: Batch) -> dict[int, Outcome]:
+        """Run a micro-batch of another source's frame through what hangs on it.
+
+        Args:
+            node: the plan as it stands in the join (`Join.other`).
+            batch: its rows in order, with shown and hidden columns; its `frontier`.
+        """
+        self._others[id(node)] = batch._replace(rows=batch.rows.clear())
+        return self._run(id(node), batch)
+
+    def _run(self, source: int, batch: Batch) -> dict[int, Outcome]:
+        self.version += 1
+        alive = {
+            handle: frame
+            for handle, frame in self._frames.items()
+            if frame.problem is None and source in frame.sources
+        }
+        operators = [
+            each
+            for each in self._operators.values()
+            if each.error is None and source in each.sources
+        ]
+        mine = self._blank or Batch(pl.DataFrame(), self._holding)
+        own = mine._replace(holding=self._holding, final=self._ended)
+        sources = {OWN: own, **self._others, source: batch}
+        flow = Flow(sources, operators, self.version, self.watermark)
         outcomes = flow.through(list(alive.values()))
         return {h: outcomes[f] for h, f in alive.items() if f in outcomes}
 
-    def _planned(self, node: Node, began: datetime | None, max_open: int) -> Frame:
+    def _planned(self, node: Node, setting: Setting) -> Frame:
         """Where the frame's rows come from; operators that are not there yet are made."""
+        origin, steps, path = self._way(node, setting)
+        keyed = None
+        reviser = reviser_of(node)
+        if reviser is not None:
+            keyed = KeyedSteps(node, reviser, steps)
+        return Frame(node, origin, Chain(steps), keyed, tuple(path))
+
+    def _way(
+        self, node: Node, setting: Setting
+    ) -> tuple[Place, list[RowWise], list[Operator]]:
+        """The nearest place above `node`, the steps from there, all operators on the way."""
         origin, steps, path = SOURCE, list[RowWise](), list[Operator]()
         for each in chain(node)[1:]:
             if isinstance(each, RowWise):
                 steps.append(each)
-            elif isinstance(each, Window):
-                operator = self._operators.get(id(each))
-                if operator is None:
-                    operator = self._operators[id(each)] = Operator(
-                        each,
-                        origin,
-                        Chain(steps),
-                        began,
-                        max_open,
-                        len(path),
-                        self._committing,
-                        self._past(each),
-                        fingerprint(each) if self._committing else "",
-                    )
-                path.append(operator)
-                origin, steps = Place(operator, "window"), []
+            elif isinstance(each, Stateful):
+                places, chains = [origin], [Chain(steps)]
+                if isinstance(each, TwoSided):
+                    place, more, above = self._other_side(node, each.other, setting)
+                    places.append(place)
+                    chains.append(Chain(more))
+                    path += [op for op in above if op not in path]
+                path.append(self._operator(each, places, chains, setting))
+                origin, steps = Place(path[-1]), []
             elif isinstance(each, (Closed, Late)):
                 kind = "closed" if isinstance(each, Closed) else "late"
-                origin = Place(origin.operator, kind)
+                origin, steps = Place(origin.operator, kind), []
             else:
                 raise TypeError(f"{label(each)} does not run batch by batch")
-        keyed = None
-        if origin.operator is not None and origin.kind == "window":
-            keyed = KeyedSteps(node, origin.operator.node.by, steps)
-        return Frame(node, origin, Chain(steps), keyed, tuple(path))
+        return origin, steps, path
+
+    def _other_side(
+        self, node: Node, other: Node, setting: Setting
+    ) -> tuple[Place, list[RowWise], list[Operator]]:
+        if source_of(other) is source_of(node):
+            return self._way(other, setting)
+        return Place(None, "rows", id(other)), [], []
+
+    def _operator(
+        self, node: Stateful, places: list[Place], chains: list[Chain], setting: Setting
+    ) -> Operator:
+        operator = self._operators.get(id(node))
+        if operator is None:
+            above = [p.operator.depth + 1 for p in places if p.operator is not None]
+            operator = self._operators[id(node)] = Operator(
+                node,
+                tuple(places),
+                tuple(chains),
+                setting._replace(past=self._past(node)),
+                max(above, default=0),
+                fingerprint(node) if self._committing else "",
+            )
+        return operator
 
     def _move_watermark(self, batch: Batch) -> None:
         if PART not in batch.rows.columns:

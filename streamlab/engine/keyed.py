@@ -1,4 +1,4 @@
-"""Row-wise steps over a window's revised rows: run on what changed, by key."""
+"""Row-wise steps over revised rows (of a window, of a running group): run on what changed, by key."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ from typing import NamedTuple
 
 import polars as pl
 
-from streamlab.changes import WINDOW_START
 from streamlab.engine.faults import PlanError
 from streamlab.engine.keys import plain
 from streamlab.engine.rowwise import ROW, Chain, Result, without
 from streamlab.errors import UsageError
-from streamlab.plans.nodes import Node, RowWise, is_keyed, label
+from streamlab.plans.nodes import (
+    Node,
+    Revising,
+    RowWise,
+    Window,
+    is_keyed,
+    key_columns,
+    label,
+)
 
 _SMALLEST = 64  # windows remembered before looking which are still open
 
@@ -26,16 +33,17 @@ class Revision(NamedTuple):
 
 
 class KeyedSteps:
-    """Steps between a window and a frame that keeps its keys.
+    """Steps between a stage that revises its rows and a frame that keeps its keys.
 
     The key travels in hidden copies, so a step may drop or rename it. With a filter among the
     steps, the keys that pass are remembered: a row goes into `removed` only if it was there.
     """
 
-    def __init__(self, node: Node, by: Sequence[str], steps: Sequence[RowWise]) -> None:
-        """`node`: the last step; `by`: the window's further key columns."""
+    def __init__(self, node: Node, reviser: Revising, steps: Sequence[RowWise]) -> None:
+        """`node`: the last step; `reviser`: what its rows come from."""
         self._node = node
-        self._key = (WINDOW_START, *by)
+        self._key = key_columns(reviser)
+        self._windowed = isinstance(reviser, Window)
         self._shown_key = is_keyed(node)
         self._copies = [f"__key{place}" for place in range(len(self._key))]
         self.chain = Chain(steps, (*self._copies, ROW))
@@ -43,20 +51,25 @@ class KeyedSteps:
         self._room = _SMALLEST
 
     def prepare(self, changed: pl.DataFrame) -> pl.DataFrame:
-        """The window's changed rows (numbered), as `chain` takes them."""
+        """The changed rows (numbered), as `chain` takes them."""
         pairs = zip(self._key, self._copies, strict=True)
         return changed.hstack(
             [changed.get_column(name).alias(copy) for name, copy in pairs]
         )
 
     def revise(
-        self, result: Result, changed: pl.DataFrame, is_open: Callable[[int], bool]
+        self,
+        result: Result,
+        changed: pl.DataFrame,
+        gone: pl.DataFrame | None,
+        is_open: Callable[[int], bool],
     ) -> Revision:
         """What the frame's rows became.
 
         Args:
             result: of `chain`, on `changed`.
-            changed: the window's changed rows.
+            changed: the changed rows.
+            gone: rows of keys that are gone, changed ones not among them; None for none.
             is_open: whether a window that starts then may still change.
 
         Raises:
@@ -71,10 +84,12 @@ class KeyedSteps:
             pl.col(copy).alias(name) for copy, name in names.items() if name in hidden
         ]
         added = shown.hstack(rows.select(behind)) if behind else shown
-        gone = self._gone(changed.head(result.good), rows, is_open)
+        left = self._left(changed.head(result.good), rows, is_open)
+        if gone is not None and gone.height:
+            left = pl.concat([left.select(self._key), self._let_go(gone)])
         removed = pl.DataFrame(
             [
-                gone.get_column(name).alias(now)
+                left.get_column(name).alias(now)
                 for name, now in zip(self._key, self._shown_key, strict=True)
             ]
         )
@@ -94,24 +109,44 @@ class KeyedSteps:
                 )
                 raise PlanError(problem, self._node)
 
-    def _gone(
+    def _left(
         self, changed: pl.DataFrame, rows: pl.DataFrame, is_open: Callable[[int], bool]
     ) -> pl.DataFrame:
-        """The changed rows that were in the frame and are no longer."""
+        """The changed rows that were in the frame and do not pass any more."""
         if not self.chain.filters:
             return changed.clear()
-        keys = plain(changed.select(self._key[1:]), changed.height)
-        starts = changed.get_column(WINDOW_START).to_physical().to_list()
         passing = set(rows.get_column(ROW).to_list())
         gone = []
-        for place, (start, key) in enumerate(zip(starts, keys, strict=True)):
+        for place, (start, key) in enumerate(self._keys(changed)):
             inside = self._inside.setdefault(start, set())
             if place in passing:
                 inside.add(key)
             elif key in inside:
                 inside.remove(key)
                 gone.append(place)
-        if len(self._inside) > self._room:
+        if self._windowed and len(self._inside) > self._room:
             self._inside = {s: keys for s, keys in self._inside.items() if is_open(s)}
             self._room = max(_SMALLEST, 2 * len(self._inside))
         return changed[gone]
+
+    def _let_go(self, gone: pl.DataFrame) -> pl.DataFrame:
+        """Keys that the stage itself let go of, as far as they are in the frame."""
+        gone = gone.select(self._key)
+        if not self.chain.filters:
+            return gone
+        there = []
+        for place, (start, key) in enumerate(self._keys(gone)):
+            inside = self._inside.get(start, set())
+            if key in inside:
+                inside.remove(key)
+                there.append(place)
+        return gone[there]
+
+    def _keys(self, rows: pl.DataFrame) -> list[tuple[int, Hashable]]:
+        """Of each row the window's start (0 where there are no windows) and the rest."""
+        if not self._windowed:
+            keys = plain(rows.select(self._key), rows.height)
+            return [(0, key) for key in keys]
+        keys = plain(rows.select(self._key[1:]), rows.height)
+        starts = rows.get_column(self._key[0]).to_physical().to_list()
+        return list(zip(starts, keys, strict=True))

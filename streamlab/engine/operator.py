@@ -1,170 +1,223 @@
-"""A window operator in its place in the graph: made at its first rows, stopped by failure."""
+"""An operator in its place in the graph: made at its first rows, stopped by failure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from streamlab.changes import PART
 from streamlab.engine.engines import engine
 from streamlab.engine.faults import PlanError, failure, first_bad
-from streamlab.engine.needs import Past
+from streamlab.engine.making import stage_of
 from streamlab.engine.outcome import Batch
-from streamlab.engine.rowwise import KEEP, ROW, Chain, Result
-from streamlab.engine.verdict import Judged
-from streamlab.engine.window import Effect, WindowOperator
-from streamlab.plans.nodes import Window
+from streamlab.engine.rowwise import ROW, Chain
+from streamlab.engine.stage import (
+    Aggregating,
+    Direct,
+    Effect,
+    Input,
+    Setting,
+    Stage,
+    Takes,
+)
+from streamlab.plans.nodes import Stateful
+
+OWN = 0  # the graph's own source; others go by the id of the plan they stand for
 
 
 class Place(NamedTuple):
-    """Where rows come from: the source (operator None), or one of an operator's outputs."""
+    """Where rows come from: a source, or one of an operator's outputs.
+
+    Attributes:
+        operator: None for a source.
+        kind: "rows", "closed" or "late".
+        source: which one, if it is a source.
+    """
 
     operator: Operator | None
-    kind: str
+    kind: str = "rows"
+    source: int = OWN
 
 
 @dataclass(slots=True, eq=False)
 class Operator:
-    """One `Window` node of the plans on a source; frames that name the same node share it.
+    """One stateful node of the plans on a source; frames that name the same node share it.
 
     Attributes:
-        node: the window.
-        origin: where its rows come from.
-        chain: row-wise steps on the way.
-        began, max_open: see `WindowOperator`.
+        node: the step.
+        origins: where its rows come from, a place a side.
+        chains: row-wise steps on the way, likewise.
+        setting: for its state.
         depth: operators above it.
-        committing, past: see `WindowOperator`.
-        mark: the plan's fingerprint; "" unless committing.
+        mark: the plan's fingerprint; "" unless somebody commits.
         error: why it stopped, or None.
         effect: what the last batch did, or None.
         state: None before the first rows told their schema.
+        finished: whether nothing more comes in.
     """
 
-    node: Window
-    origin: Place
-    chain: Chain
-    began: datetime | None
-    max_open: int
+    node: Stateful
+    origins: tuple[Place, ...]
+    chains: tuple[Chain, ...]
+    setting: Setting
     depth: int
-    committing: bool = False
-    past: Past | None = None
     mark: str = ""
     error: PlanError | None = None
     effect: Effect | None = None
-    state: WindowOperator | None = None
+    state: Aggregating | Direct | None = None
+    finished: bool = False
+    sources: frozenset[int] = field(default_factory=frozenset)
+
+    def __post_init__(self) -> None:
+        """Which sources can reach it."""
+        for place in self.origins:
+            mine = {place.source} if place.operator is None else place.operator.sources
+            self.sources |= mine
 
     @property
     def bytes(self) -> int:
         """Bytes of state held."""
         return 0 if self.state is None else self.state.bytes
 
-    def output(self, kind: str, *, final: bool) -> Batch:
+    @property
+    def stage(self) -> Stage | None:
+        """The state, whichever kind it is of."""
+        return self.state
+
+    def output(self, kind: str) -> Batch:
         """What the last batch put out, as a batch for the next steps."""
         if self.effect is None:
-            return self._batch(pl.DataFrame(), final=final)
-        frames = {
-            "window": self.effect.changed,
+            return self._batch(pl.DataFrame(), kind)
+        outputs = {
+            "rows": self.effect.rows,
             "closed": self.effect.closed,
             "late": self.effect.late,
         }
-        return self._batch(frames[kind], final=final)
+        rows = outputs[kind]
+        return self._batch(pl.DataFrame() if rows is None else rows, kind)
 
-    def known(self, kind: str, *, final: bool) -> Batch:
-        """What a frame made only now begins with."""
+    def known(self, kind: str, kept: pl.DataFrame) -> Batch:
+        """What a frame made only now begins with.
+
+        Args:
+            kind: of output.
+            kept: what the frame of the same plan keeps.
+        """
         rows = pl.DataFrame() if self.state is None else self.state.known(kind)
-        return self._batch(rows, final=final)
+        return self._batch(kept if rows is None else rows, kind)
 
-    def made(self, rows: pl.DataFrame) -> WindowOperator:
-        """Its state, made for rows like these if there is none."""
-        if self.state is None:
-            shown = pl.Schema({n: t for n, t in rows.schema.items() if n not in KEEP})
-            self.state = WindowOperator(
-                self.node,
-                shown,
-                began=self.began,
-                max_open=self.max_open,
-                committing=self.committing,
-                past=self.past,
-            )
-        return self.state
-
-    def _batch(self, rows: pl.DataFrame, *, final: bool) -> Batch:
+    def _batch(self, rows: pl.DataFrame, kind: str) -> Batch:
         parts = rows.get_column(PART).unique().to_list() if PART in rows.columns else []
-        return Batch(rows, frozenset(parts) or frozenset({0}), final)
+        frontier = None
+        if kind == "rows" and self.state is not None:
+            frontier = self.state.frontier
+        holding = frozenset(parts) or frozenset({0})
+        return Batch(rows, holding, self.finished, frontier)
 
 
 class Work(NamedTuple):
-    """A batch on its way through an operator."""
+    """A batch on its way through an operator: an input a side, None without known columns."""
 
     operator: Operator
-    origin: Batch
-    result: Result
+    inputs: tuple[Input | None, ...]
 
 
 def process(works: Sequence[Work]) -> None:
-    """Run each operator on its rows; all aggregate in one `collect_all`.
+    """Run each operator on its rows; those that aggregate do so in one `collect_all`.
 
     What it did is in `effect`; an operator that fails takes the rows before the one at fault
     and stops, with `error`.
     """
-    queries: list[pl.LazyFrame] = []
-    waiting: list[tuple[Work, Judged]] = []
+    aggregating: list[tuple[Work, Aggregating]] = []
     for work in works:
-        operator, result = work.operator, work.result
+        operator = work.operator
         operator.effect = None
-        operator.error = result.error
+        there = [each for each in work.inputs if each is not None]
+        operator.error = next((i.result.error for i in there if i.result.error), None)
+        operator.finished = len(there) == len(work.inputs) and all(
+            each.origin.final for each in there
+        )
         try:
-            state = operator.made(result.rows)
-            judged = state.judge(work.origin, result)
-            queries.append(state.query(judged))
+            if operator.state is None:
+                rows = [None if i is None else i.result.rows for i in work.inputs]
+                operator.state = stage_of(operator.node, tuple(rows), operator.setting)
+            state = operator.state
+            if isinstance(state, Takes):
+                operator.effect = state.take(work.inputs)
+            else:
+                aggregating.append((work, state))
         except Exception as error:  # noqa: BLE001 - becomes this frame's error
             operator.error = operator.error or PlanError(error, operator.node)
-        else:
-            waiting.append((work, judged))
+    _aggregate(aggregating)
+
+
+def _aggregate(works: Sequence[tuple[Work, Aggregating]]) -> None:
+    judged = [found for work, state in works if (found := _judged(work, state))]
+    rows = max((each.verdict.taken.height for each in judged), default=0)
+    queries = [each.query for each in judged]
     try:
-        rows = max((judged.taken.height for _, judged in waiting), default=0)
         groups = pl.collect_all(queries, engine=engine(rows)) if queries else []
     except Exception:  # noqa: BLE001 - found again, and reported, by the operator it belongs to
-        for work, judged in waiting:
-            _alone(work, judged)
+        for each in judged:
+            _alone(each)
     else:
-        for (work, judged), group in zip(waiting, groups, strict=True):
-            _commit(work.operator, judged, group)
+        for each, group in zip(judged, groups, strict=True):
+            _commit(each, group)
 
 
-def _alone(work: Work, judged: Judged) -> None:
+class _Judged(NamedTuple):
+    """A batch that an aggregating stage has judged."""
+
+    operator: Operator
+    state: Aggregating
+    given: Input
+    verdict: Any
+    query: pl.LazyFrame
+
+
+def _judged(work: Work, state: Aggregating) -> _Judged | None:
+    (given,) = work.inputs
+    if given is None:  # pragma: no cover - it runs only with known columns
+        return None
+    operator = work.operator
+    try:
+        verdict = state.judge(given.origin, given.result)
+        return _Judged(operator, state, given, verdict, state.query(verdict))
+    except Exception as error:  # noqa: BLE001 - becomes this frame's error
+        operator.error = operator.error or PlanError(error, operator.node)
+        return None
+
+
+def _alone(judged: _Judged) -> None:
     """Aggregate one operator's rows by themselves; on failure those before the bad one."""
-    operator, taken = work.operator, judged.taken
-    state = operator.made(work.result.rows)
+    operator, state, given, verdict, _ = judged
+    taken = verdict.taken
 
     def attempt(count: int) -> pl.DataFrame:
-        return state.query(judged._replace(taken=taken.head(count))).collect()
+        return state.query(verdict._replace(taken=taken.head(count))).collect()
 
     problem = failure(attempt, taken.height)
     if problem is None:
-        _commit(operator, judged, attempt(taken.height))
+        _commit(judged, attempt(taken.height))
         return
     bad = first_bad(taken.height, attempt)
     if bad is None:
         operator.error = PlanError(problem, operator.node)
         return
     row = int(taken.get_column(ROW)[bad])
-    record = work.origin.rows.slice(row, 1).drop(ROW)
+    record = given.origin.rows.slice(row, 1).drop(ROW)
     operator.error = PlanError(problem, operator.node, record, row)
-    judged = state.judge(
-        work.origin, operator.chain.collect(work.origin.rows.head(row))
-    )
-    _commit(operator, judged, state.query(judged).collect())
+    good = operator.chains[0].collect(given.origin.rows.head(row))
+    verdict = state.judge(given.origin, good)
+    _commit(judged._replace(verdict=verdict), state.query(verdict).collect())
 
 
-def _commit(operator: Operator, judged: Judged, groups: pl.DataFrame) -> None:
-    if operator.state is None:  # pragma: no cover - judging has made it
-        return
+def _commit(judged: _Judged, groups: pl.DataFrame) -> None:
+    operator = judged.operator
     try:
-        operator.effect = operator.state.commit(judged, groups)
+        operator.effect = judged.state.commit(judged.verdict, groups)
     except Exception as error:  # noqa: BLE001 - becomes this frame's error
         operator.error = PlanError(error, operator.node)

@@ -17,11 +17,17 @@ class Batch(NamedTuple):
         holding: numbers of the partitions that hold the watermark back: assigned and not idle.
             One that has had no record yet holds it at "none".
         final: a bounded input is at its end: every window closes.
+        frontier: rows come in event-time order, and none earlier than this (µs) will follow;
+            None if they come in any order.
+        tombstones: keys (`_key` and the hidden columns) of records without a value, in the
+            order they were handed over; None for none.
     """
 
     rows: pl.DataFrame
     holding: frozenset[int]
     final: bool = False
+    frontier: int | None = None
+    tombstones: pl.DataFrame | None = None
 
 
 class Counts(NamedTuple):

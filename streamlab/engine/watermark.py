@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlab.engine.outcome import Batch
+
 Int64s = NDArray[np.int64]
 NONE = int(np.iinfo(np.int64).min)  # "no watermark yet"; earlier than every event time
 
@@ -53,6 +55,16 @@ class Watermark:
         marks = self._together(running, before, holding, len(times))
         marks = np.maximum.accumulate(np.maximum(marks, self.mark))
         self.mark = max(self.mark, self._now(holding))
+        return marks
+
+    def follow(
+        self, times: Int64s, parts: NDArray[Any], good: NDArray[np.bool_], batch: Batch
+    ) -> Int64s:
+        """`advance` over the rows of a batch; rows in order are as of one partition."""
+        if batch.frontier is None:
+            return self.advance(times, parts, good, batch.holding)
+        marks = self.advance(times, np.zeros_like(parts), good, frozenset({0}))
+        self.mark = max(self.mark, batch.frontier)
         return marks
 
     def copy(self) -> Watermark:

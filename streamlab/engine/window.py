@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -26,8 +25,9 @@ from streamlab.engine.assign import moments, read_times, spans
 from streamlab.engine.kept import Kept
 from streamlab.engine.keys import Slots
 from streamlab.engine.needs import Bounds, Needs, Past
-from streamlab.engine.outcome import Batch, Counts
+from streamlab.engine.outcome import Batch
 from streamlab.engine.rowwise import ROW, Result
+from streamlab.engine.stage import Effect
 from streamlab.engine.verdict import Judged
 from streamlab.engine.watermark import NONE, Int64s, Watermark
 from streamlab.plans.nodes import Window, window_dtype
@@ -35,25 +35,6 @@ from streamlab.plans.nodes import Window, window_dtype
 _FOREVER = int(np.iinfo(np.int64).max)
 _LATE_KEPT = 10_000  # rows, for a `.late` that is asked for after they came
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class Effect(NamedTuple):
-    """What a block did.
-
-    Attributes:
-        changed: the window frame's new and changed rows.
-        closed: rows of windows that closed, sorted, with hidden columns.
-        late, rejected: rows that missed their window, or have none.
-        counts: of the records.
-        evicted: rows of open windows given up.
-    """
-
-    changed: pl.DataFrame
-    closed: pl.DataFrame
-    late: pl.DataFrame
-    rejected: pl.DataFrame
-    counts: Counts
-    evicted: int
 
 
 class WindowOperator:
@@ -129,6 +110,10 @@ class WindowOperator:
         return _EPOCH + timedelta(microseconds=limit)
 
     @property
+    def frontier(self) -> None:
+        """Its rows are revised."""
+
+    @property
     def bounds(self) -> Bounds:
         """Between which windows it stands."""
         return Bounds(max(self._over(final=False), self.evicted_until), self._from)
@@ -140,7 +125,7 @@ class WindowOperator:
     def known(self, kind: str) -> pl.DataFrame:
         """What a frame that is made only now begins with.
 
-        "window": open windows, and closed ones as far as kept (`max_open` rows). "closed":
+        "rows": open windows, and closed ones as far as kept (`max_open` rows). "closed":
         the latter. "late": the newest 10,000 late rows. "expired": as those, of rows that an
         earlier reading had brought home.
         """
@@ -169,7 +154,7 @@ class WindowOperator:
         times = read_times(timed, node.on, ahead)
         watermark = self._watermark.copy()
         parts = timed.get_column(PART).to_numpy()
-        marks = watermark.advance(times.values, parts, times.good, origin.holding)
+        marks = watermark.follow(times.values, parts, times.good, origin)
         if node.on is None:
             places = rows.get_column(ROW).to_numpy()
             times, marks = times.at(places), marks[places]
@@ -229,7 +214,14 @@ class WindowOperator:
         self._late.add(late)
         if judged.expired.any():
             self._expired.add(verdict.expired_rows(judged, self._dtype))
-        return Effect(changed, closed, late, rejected, judged.counts, len(evicted))
+        return Effect(
+            changed,
+            judged.counts,
+            closed=closed,
+            late=late,
+            rejected=rejected,
+            evicted=len(evicted),
+        )
 
     def _corrected(
         self, touched: Int64s, closing: Int64s

@@ -92,6 +92,7 @@ class Pipeline:
             committing=past is not None,
             take=self._take,
             failed=self.failed,
+            kept=self._kept,
         )
         if intake is not None:
             self._learn(intake)
@@ -195,6 +196,12 @@ class Pipeline:
         self._wiring.learn(intake, None if past is None else past.memory(intake.number))
         for member in self.members:
             self._wiring.connect(member, self.published.done)
+
+    def _kept(self, node: Node) -> pl.DataFrame:
+        """The rows, hidden columns included, that the frame of a plan keeps."""
+        same = (m for m in self.members if m.node is node)
+        member = next(same, None)
+        return pl.DataFrame() if member is None else member.seal().frame()
 
     def _disconnect(self, member: Member) -> None:
         self._wiring.disconnect(member)

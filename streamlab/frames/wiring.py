@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import polars as pl
 
 from streamlab.changes import HIDDEN_SCHEMA
-from streamlab.engine.graph import Graph
+from streamlab.engine.graph import MAX_OPEN, Graph
 from streamlab.engine.needs import Memory
 from streamlab.engine.outcome import Outcome
 from streamlab.frames.joining import first_offsets, first_time
@@ -37,6 +37,7 @@ class Wiring:
         committing: bool,
         take: Callable[[Member, Outcome], object],
         failed: Callable[[Member, BaseException], None],
+        kept: Callable[[Node], pl.DataFrame],
     ) -> None:
         """No graph yet.
 
@@ -47,12 +48,13 @@ class Wiring:
             committing: whether the oldest record that is still needed matters.
             take: is given what a frame began with.
             failed: is told of a frame that could not begin.
+            kept: rows that the frame of a plan keeps; without columns if there is none.
         """
         self.graph: Graph | None = None
         self.from_start = from_start
         self._root, self._errors = root, errors
         self._committing = committing
-        self._take, self._failed = take, failed
+        self._take, self._failed, self._kept = take, failed, kept
         self._by_handle: dict[int, Member] = {}
         self._unborn: list[Member] = []
         self._intake: Intake | None = None
@@ -166,10 +168,15 @@ class Wiring:
         graph = self.graph
         if graph is None:  # pragma: no cover - a frame starts in a graph
             return
-        rows = member.keep.rows if member.key else None
-        most = {} if rows is None else {"max_open": rows}
+        most = member.keep.rows if member.key else None
         try:
-            member.handle = graph.add(member.node, seed, began=member.began, **most)
+            member.handle = graph.add(
+                member.node,
+                seed,
+                began=member.began,
+                max_open=MAX_OPEN if most is None else most,
+                kept=self._kept,
+            )
         except Exception as error:  # noqa: BLE001 - shown on the frame, siblings go on
             self._failed(member, error)
             return

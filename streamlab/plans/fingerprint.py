@@ -8,7 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from streamlab.plans.kinds import Node, chain
+from streamlab.plans.chains import chain
+from streamlab.plans.kinds import Node
 
 
 def fingerprint(node: Node) -> str:
@@ -27,11 +28,22 @@ def fingerprint(node: Node) -> str:
 
 
 def _bytes(value: Any) -> bytes:
-    if isinstance(value, pl.Expr):
-        try:
-            return value.meta.serialize()
-        except pl.exceptions.ComputeError:
-            return repr(id(value)).encode()
-    if isinstance(value, tuple):
-        return b"(" + b",".join(_bytes(each) for each in value) + b")"
-    return repr(value).encode()
+    match value:
+        case pl.Expr():
+            found = _of_expression(value)
+        case pl.DataFrame():
+            found = repr(value.hash_rows().to_list()).encode()
+        case tuple():
+            found = b"(" + b",".join(_bytes(each) for each in value) + b")"
+        case _ if isinstance(value, Node):
+            found = fingerprint(value).encode()
+        case _:
+            found = repr(value).encode()
+    return found
+
+
+def _of_expression(expr: pl.Expr) -> bytes:
+    try:
+        return expr.meta.serialize()
+    except pl.exceptions.ComputeError:
+        return repr(id(expr)).encode()

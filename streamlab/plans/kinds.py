@@ -1,17 +1,18 @@
 """The steps of a plan, as values: what is done to a topic, not how.
 
-A plan is a chain (`node.parent` up to a `Source`); equal to nothing but itself. The engine runs it
-batch by batch, `parity` runs it once over everything, and both must give the same frame.
+A plan is a chain (`node.parent` up to a `Source`), where a step with two inputs has a second one
+(`node.other`); equal to nothing but itself. The engine runs it batch by batch, `parity` runs it once
+over everything, and both must give the same frame.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import polars as pl
 
-from streamlab.changes import WINDOW_START
 from streamlab.durations import Span
 
 
@@ -88,10 +89,14 @@ class Unnest:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Window:
-    """Tumbling windows `[start, start + every)` over event time, aggregated per key.
+    """Windows over event time, aggregated per key.
+
+    Tumbling `[start, start + every)`, hopping `[start, start + period)` at every `every`, or
+    sessions: rows of a key less than `every` apart.
 
     Attributes:
-        every: length; an integer for an integer `on` column, and only then.
+        every: from one start to the next, or a session's gap; an integer for an integer `on`
+            column, and only then.
         by: further key columns, of the parent.
         on: column of event time; None is the source's own (`changes.TIME`).
         offset: added to the starts that truncating gives; an integer with an integer `every`.
@@ -101,6 +106,8 @@ class Window:
         max_ahead: how far a row's event time may be ahead of the broker's timestamp; not
             looked at with an integer `on`.
         aggs: aggregations, each with the name it shall have.
+        period: a window's length, if it is not `every`; of the same kind.
+        session: whether `every` is the gap of sessions.
     """
 
     parent: Node
@@ -112,6 +119,119 @@ class Window:
     lateness: Span | int | None
     max_ahead: Span
     aggs: tuple[pl.Expr, ...]
+    period: Span | int | None = None
+    session: bool = False
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class GroupBy:
+    """All records there have been, aggregated per key.
+
+    Attributes:
+        by: key columns, of the parent.
+        aggs: aggregations, each with the name it shall have.
+        ttl: a key leaves when event time has gone on for so long since its newest row.
+        compacted: the aggregations are each column's last value, and a tombstone of the key
+            deletes its row.
+    """
+
+    parent: Node
+    by: tuple[str, ...]
+    aggs: tuple[pl.Expr, ...]
+    ttl: Span | None = None
+    compacted: bool = False
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Unique:
+    """The first row of each key, or of each key within a time.
+
+    Attributes:
+        subset: key columns; all that are shown, if there are none.
+        within: rows of a key less than this apart are the same; None is for ever.
+    """
+
+    parent: Node
+    subset: tuple[str, ...]
+    within: Span | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class InOrder:
+    """The rows in the order of event time, topic, partition, offset.
+
+    Attributes:
+        lateness: how far a row may trail the newest of its partition.
+        max_ahead: how far a row's event time may be ahead of the broker's timestamp.
+    """
+
+    parent: Node
+    lateness: Span
+    max_ahead: Span
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Running:
+    """Columns made by functions that look back (`shift`, `cum_sum` …) over rows in order.
+
+    Attributes:
+        exprs: as for `WithColumns` or `Select`.
+        select: whether only these columns stay.
+    """
+
+    parent: Node
+    exprs: tuple[pl.Expr, ...]
+    select: bool = False
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class StaticJoin:
+    """Each row joined with a table that does not change.
+
+    Attributes:
+        table: the right side.
+        how: as polars' `join`.
+        options: polars' further arguments (`left_on`, `right_on`, `suffix` …), as they are.
+    """
+
+    parent: Node
+    table: pl.DataFrame
+    how: Literal["inner", "left", "right", "full", "semi", "anti", "cross"]
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Join:
+    """Rows of two frames in order, joined by time.
+
+    Attributes:
+        parent: the left side, in order.
+        other: the right side, in order; of the same source or of another.
+        kind: "asof": each left row with the nearest right row. "within": with every right row
+            whose event time is at most `tolerance` away.
+        by: pairs of key columns, left and right.
+        tolerance: how far apart the two event times may be.
+        strategy: of "asof": "backward", "forward" or "nearest".
+        how: "left" or "inner".
+        suffix: of right columns whose names the left has too.
+    """
+
+    parent: Node
+    other: Node
+    kind: Literal["asof", "within"]
+    by: tuple[tuple[str, str], ...]
+    tolerance: Span
+    strategy: str = "backward"
+    how: str = "left"
+    suffix: str = "_right"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Merge:
+    """The rows of two frames in order, as one in order; ties: the left side's first."""
+
+    parent: Node
+    other: Node
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -123,9 +243,9 @@ class Closed:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Late:
-    """A row for each (record, window) that came after the window had closed."""
+    """A row for each record that came too late: for a window, or to be put in order."""
 
-    parent: Window
+    parent: Window | InOrder
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -144,93 +264,11 @@ class Recompute:
 
 
 RowWise = Filter | Select | WithColumns | Drop | Rename | Explode | Unnest
-Node = Source | RowWise | Window | Closed | Late | Errors | Recompute
-
-
-def chain(node: Node) -> list[Node]:
-    """The nodes from the source down to `node`, both included."""
-    return list(_up(node))[::-1]
-
-
-def source_of(node: Node) -> Source:
-    """The source at the top of the chain."""
-    *_, top = _up(node)
-    if not isinstance(top, Source):  # pragma: no cover - the types exclude it
-        raise TypeError(top)
-    return top
-
-
-def window_of(node: Node) -> Window | None:
-    """The window that revises the rows of `node`: its nearest, with only row-wise steps between.
-
-    None if its rows never change.
-    """
-    for each in _up(node):
-        if isinstance(each, Window):
-            return each
-        if not isinstance(each, RowWise):
-            return None
-    return None
-
-
-def is_keyed(node: Node) -> tuple[str, ...]:
-    """The key columns of a frame whose rows are revised; () for one whose rows never change.
-
-    Columns go by the names they have after renaming. A column that was dropped, or never
-    selected, is still part of the key: the engine keeps it out of sight.
-    """
-    window = window_of(node)
-    if window is None:
-        return ()
-    key = (WINDOW_START, *window.by)
-    for each in chain(node)[len(chain(window)) :]:
-        if isinstance(each, Rename):
-            key = tuple(each.mapping.get(name, name) for name in key)
-    return key
-
-
-def label(node: Node) -> str:
-    """The step itself in a word or two ("filter", "window 10s by symbol")."""
-    if isinstance(node, Source):
-        return node.name
-    if isinstance(node, Window):
-        every = node.every if isinstance(node.every, int) else node.every.text
-        by = f" by {', '.join(node.by)}" if node.by else ""
-        return f"window {every}{by}"
-    return _LABELS[type(node)]
-
-
-def steps(node: Node) -> str:
-    """The whole plan in a few words ("trades → filter → window 10s by symbol")."""
-    return " → ".join(label(each) for each in chain(node))
-
-
-def where(node: Node) -> str:
-    """What a message calls the frame ("orders (2 steps: filter, with_columns)")."""
-    source, *rest = (label(each) for each in chain(node))
-    if not rest:
-        return source
-    count = f"{len(rest)} step{'s' if len(rest) > 1 else ''}"
-    return f"{source} ({count}: {', '.join(rest)})"
-
-
-_LABELS: Mapping[type, str] = {
-    Filter: "filter",
-    Select: "select",
-    WithColumns: "with_columns",
-    Drop: "drop",
-    Rename: "rename",
-    Explode: "explode",
-    Unnest: "unnest",
-    Closed: "closed",
-    Late: "late",
-    Errors: "errors",
-    Recompute: "recompute",
-}
-
-
-def _up(node: Node) -> Iterator[Node]:
-    at: Node | None = node
-    while at is not None:
-        yield at
-        at = None if isinstance(at, Source) else at.parent
+"""Steps that look at each row by itself."""
+Revising = Window | GroupBy
+"""Steps whose rows are revised: they have keys."""
+TwoSided = Join | Merge
+"""Steps with a second input, `other`."""
+Stateful = Revising | TwoSided | Unique | InOrder | Running | StaticJoin
+"""Steps that an operator of the engine runs."""
+Node = Source | RowWise | Stateful | Closed | Late | Errors | Recompute

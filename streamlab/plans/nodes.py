@@ -13,29 +13,45 @@ import polars as pl
 
 from streamlab.changes import CLOSED, PARTIAL, WINDOW_END, WINDOW_START
 from streamlab.errors import ColumnNotFoundError, UsageError
+from streamlab.plans.chains import (
+    chain,
+    is_keyed,
+    is_ordered,
+    key_columns,
+    label,
+    others,
+    reviser_of,
+    source_of,
+    steps,
+    where,
+    window_of,
+)
 from streamlab.plans.kinds import (
     Closed,
     Drop,
     Errors,
     Explode,
     Filter,
+    GroupBy,
+    InOrder,
+    Join,
     Late,
+    Merge,
     Node,
     Recompute,
     Rename,
+    Revising,
     RowWise,
+    Running,
     Select,
     Source,
+    Stateful,
+    StaticJoin,
+    TwoSided,
+    Unique,
     Unnest,
     Window,
     WithColumns,
-    chain,
-    is_keyed,
-    label,
-    source_of,
-    steps,
-    where,
-    window_of,
 )
 from streamlab.plans.steady import SIGNS, steady
 
@@ -45,20 +61,34 @@ __all__ = [
     "Errors",
     "Explode",
     "Filter",
+    "GroupBy",
+    "InOrder",
+    "Join",
     "Late",
+    "Merge",
     "Node",
     "Recompute",
     "Rename",
+    "Revising",
     "RowWise",
+    "Running",
     "Select",
     "Source",
+    "Stateful",
+    "StaticJoin",
+    "TwoSided",
+    "Unique",
     "Unnest",
     "Window",
     "WithColumns",
     "chain",
     "is_keyed",
+    "is_ordered",
+    "key_columns",
     "label",
+    "others",
     "output_schema",
+    "reviser_of",
     "row_wise",
     "source_of",
     "steps",
@@ -193,16 +223,34 @@ def _above(node: Node) -> str:
 
 
 def _step_schema(node: Node, schema: pl.Schema) -> pl.Schema:
-    if isinstance(node, (Source, Late, Errors)):
+    if isinstance(node, (Source, Late, Errors, InOrder, Merge)):
         return schema
-    if isinstance(node, Window):
-        return _window_schema(node, schema)
+    if isinstance(node, Stateful):
+        return _stateful_schema(node, schema)
     if isinstance(node, Closed):
         return pl.Schema({n: t for n, t in schema.items() if n != CLOSED})
     if isinstance(node, (Explode, Unnest)):
         _check_nested(node, schema)
     lf = pl.LazyFrame(schema=schema)
     lf = node.fn(lf) if isinstance(node, Recompute) else row_wise(node, lf, ())
+    return lf.collect().schema
+
+
+def _stateful_schema(node: Stateful, schema: pl.Schema) -> pl.Schema:
+    """Of a step that an operator runs, found by running polars over empty frames."""
+    lf = pl.LazyFrame(schema=schema)
+    match node:
+        case Window():
+            return _window_schema(node, schema)
+        case GroupBy():
+            _check_columns(node.by, schema)
+            lf = lf.group_by(*node.by).agg(*node.aggs)
+        case Unique():
+            _check_columns(node.subset, schema)
+        case Running():
+            lf = lf.select(*node.exprs) if node.select else lf.with_columns(*node.exprs)
+        case StaticJoin():
+            lf = lf.join(node.table.lazy(), how=node.how, **node.options)
     return lf.collect().schema
 
 
@@ -219,9 +267,7 @@ def _check_nested(node: Explode | Unnest, schema: pl.Schema) -> None:
 
 def _window_schema(node: Window, schema: pl.Schema) -> pl.Schema:
     """Of `by` and the aggregations as polars gives them, between a window's own columns."""
-    for name in (*node.by, *([node.on] if node.on else [])):
-        if name not in schema:
-            raise pl.exceptions.ColumnNotFoundError(f'"{name}"')
+    _check_columns((*node.by, *([node.on] if node.on else [])), schema)
     # Grouped by something even without `by`, so that aggregations give a row a group.
     lf = pl.LazyFrame(schema=schema).group_by(*node.by, pl.lit(0).alias(_MARK))
     inner = lf.agg(*node.aggs).drop(_MARK).collect().schema
@@ -235,3 +281,9 @@ def _window_schema(node: Window, schema: pl.Schema) -> pl.Schema:
             PARTIAL: pl.Boolean(),
         }
     )
+
+
+def _check_columns(names: Sequence[str], schema: pl.Schema) -> None:
+    for name in names:
+        if name not in schema:
+            raise pl.exceptions.ColumnNotFoundError(f'"{name}"')
