@@ -19,8 +19,8 @@ from streamlab.frames.recompute import evaluate
 from streamlab.live import asking
 from streamlab.live.batches import Batches, on_batch
 from streamlab.live.cells import CELLS
+from streamlab.live.combining import Combining
 from streamlab.live.leaving import Sink, attach, let_go
-from streamlab.live.verbs import Verbs
 from streamlab.live.waiting import (
     Condition,
     Wait,
@@ -36,7 +36,7 @@ from streamlab.runtime.loop import io
 STOPPED_WAITING = "Stopped waiting. The stream goes on; {name}.stop() ends it."
 
 
-class LiveFrame(Verbs):
+class LiveFrame(Combining):
     """A polars frame over a live topic; made by `topic.live()` and by its own verbs.
 
     `live.df` is the frame of this moment. Verbs (`filter`, `select`, `with_columns`, `drop`,
