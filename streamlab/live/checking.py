@@ -23,6 +23,8 @@ from streamlab.live.waiting import grouped
 from streamlab.plans import nodes
 from streamlab.records import Offset, Partition
 
+_PLACE = [PART, STAMP, SEQ]
+_ORDER = "__order"
 _LATE_KNOWN = 10_000  # late rows that an operator remembers
 
 
@@ -95,6 +97,7 @@ class _Side(NamedTuple):
         done: per partition the first offset that is not in the frames yet.
         rejected: records that could not be decoded.
         standing: how far each step on this source is, and what it left out.
+        arrival: the hidden columns of all rows in order of arrival; None if some are forgotten.
     """
 
     frame: Any
@@ -103,10 +106,25 @@ class _Side(NamedTuple):
     done: Mapping[Partition, Offset]
     rejected: int
     standing: Mapping[nodes.Node, Standing]
+    arrival: pl.DataFrame | None
 
     def rows_again(self) -> pl.DataFrame:
-        """What the source handed over, read anew."""
-        return rows_again(self.frame, self.done, self.since, self.rejected)
+        """What the source handed over, read anew, in the order in which it did.
+
+        Raises:
+            UsageError: the order matters to a step, and is not known any more.
+        """
+        rows = rows_again(self.frame, self.done, self.since, self.rejected)
+        if self.arrival is not None:
+            order = self.arrival.with_row_index(_ORDER)
+            return rows.join(order, on=_PLACE, how="left").sort(_ORDER).drop(_ORDER)
+        steps = [each for each in self.standing if _in_order_of_arrival(each)]
+        if steps and rows[PART].n_unique() > 1:
+            raise UsageError(
+                f"{nodes.label(steps[0])} takes rows in the order in which they came, and "
+                f"{self.source.name} has forgotten some. Give it more room: live(keep=…)."
+            )
+        return rows
 
 
 class _Moment(NamedTuple):
@@ -144,6 +162,8 @@ def _side(frame: Any) -> _Side:
 def _standing_side(frame: Any) -> _Side:
     feed: Feed = frame._feed  # noqa: SLF001
     steps = [each for each in _steps(frame.plan) if isinstance(each, nodes.Stateful)]
+    root = feed.pipeline.root
+    kept = feed.published.held.get(root, root.held).frame()
     return _Side(
         frame,
         nodes.source_of(frame.plan),
@@ -151,7 +171,13 @@ def _standing_side(frame: Any) -> _Side:
         feed.published.done,
         feed.pipeline.counts.rejected,
         {step: feed.pipeline.standing(step) for step in steps},
+        None if _forgotten(root) or not kept.width else kept.select(_PLACE),
     )
+
+
+def _in_order_of_arrival(step: nodes.Node) -> bool:
+    """Whether its answer hangs on how partitions took turns."""
+    return isinstance(step, (nodes.GroupBy, nodes.Unique))
 
 
 def _steps(node: nodes.Node) -> list[nodes.Node]:
@@ -187,7 +213,7 @@ def _late(standing: Mapping[nodes.Node, Standing]) -> dict[nodes.Node, pl.DataFr
                 f"{nodes.label(step)}: more than {grouped(_LATE_KNOWN)} rows came too late, and "
                 "which they all were is not known any more."
             )
-        pair = [PART, STAMP, SEQ]
+        pair = list(_PLACE)
         if isinstance(step, nodes.Window):
             pair.append(WINDOW_START)
         if rows:
