@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from streamlab.engine.hopping import HoppingOperator
 from streamlab.engine.rowwise import KEEP
 from streamlab.engine.stage import Aggregating, Direct, Setting
 from streamlab.engine.window import WindowOperator
@@ -24,7 +25,7 @@ def stage_of(
     first = schemas[0]
     match node:
         case Window() if first is not None:
-            return WindowOperator(
+            return _kind_of_window(node)(
                 node,
                 first,
                 began=setting.began,
@@ -33,6 +34,10 @@ def stage_of(
                 past=setting.past,
             )
     raise TypeError(f"{label(node)} does not run batch by batch")
+
+
+def _kind_of_window(node: Window) -> type[WindowOperator]:
+    return WindowOperator if node.period is None else HoppingOperator
 
 
 def _shown(rows: pl.DataFrame) -> pl.Schema:
