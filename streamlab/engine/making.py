@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import polars as pl
 
+from streamlab.engine.inorder import InOrderStage
 from streamlab.engine.rowwise import KEEP
 from streamlab.engine.stage import Aggregating, Direct, Setting
 from streamlab.engine.window import WindowOperator
-from streamlab.plans.nodes import Stateful, Window, label
+from streamlab.plans.nodes import InOrder, Stateful, Window, label
 
 
 def stage_of(
@@ -32,6 +33,8 @@ def stage_of(
                 committing=setting.committing,
                 past=setting.past,
             )
+        case InOrder() if first is not None:
+            return InOrderStage(node, committing=setting.committing)
     raise TypeError(f"{label(node)} does not run batch by batch")
 
 

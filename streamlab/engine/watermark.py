@@ -12,6 +12,7 @@ from streamlab.engine.outcome import Batch
 
 Int64s = NDArray[np.int64]
 NONE = int(np.iinfo(np.int64).min)  # "no watermark yet"; earlier than every event time
+FOREVER = int(np.iinfo(np.int64).max)  # a frontier: nothing more will follow
 
 
 @dataclass(slots=True)
@@ -64,7 +65,8 @@ class Watermark:
         if batch.frontier is None:
             return self.advance(times, parts, good, batch.holding)
         marks = self.advance(times, np.zeros_like(parts), good, frozenset({0}))
-        self.mark = max(self.mark, batch.frontier)
+        if batch.frontier != FOREVER:  # no time; that it is the end, `final` says
+            self.mark = max(self.mark, batch.frontier)
         return marks
 
     def copy(self) -> Watermark:
