@@ -12,6 +12,7 @@ from streamlab.engine.outcome import Batch
 
 Int64s = NDArray[np.int64]
 NONE = int(np.iinfo(np.int64).min)  # "no watermark yet"; earlier than every event time
+FOREVER = int(np.iinfo(np.int64).max)  # nothing comes any more
 
 
 @dataclass(slots=True)
