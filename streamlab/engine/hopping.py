@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from streamlab.changes import PART, SEQ, STAMP
 from streamlab.engine import verdict
@@ -15,7 +14,7 @@ from streamlab.engine.hops import Line, line_of
 from streamlab.engine.keys import plain
 from streamlab.engine.outcome import Batch
 from streamlab.engine.rowwise import Result
-from streamlab.engine.verdict import NO_PAIRS, Fates, Judged, Pairs
+from streamlab.engine.verdict import NO_PAIRS, Judged, Pairs
 from streamlab.engine.watermark import Int64s
 from streamlab.engine.window import WindowOperator
 
@@ -57,7 +56,11 @@ class HoppingOperator(WindowOperator):
         if len(missing):
             windows = line.windows(last[missing], whole[missing])
             missed = self._missed(rows, windows, missing, limit)
-        fates = _fates(good, inside, taken, missed)
+        # A row counts once: as passed if one window took it, as late if one it missed was new.
+        late = np.zeros(len(good), np.bool_)
+        late[missed.late.rows] = True
+        late &= ~taken
+        home = inside & ~taken & ~late
         into = rows.hstack(
             [
                 pl.Series(START, last),
@@ -72,7 +75,7 @@ class HoppingOperator(WindowOperator):
             missed.expired,
             into if taken.all() else into.filter(pl.Series(taken)),
             watermark,
-            verdict.count(result, fates),
+            verdict.count(result, taken, late, home, good & ~inside),
             origin.final,
             line,
         )
@@ -114,16 +117,3 @@ class HoppingOperator(WindowOperator):
         )
         place, starts, _ = line.windows(newest, over)
         self.needs.add(starts, part[place], stamp[place], seq[place])
-
-
-def _fates(
-    good: NDArray[np.bool_],
-    inside: NDArray[np.bool_],
-    taken: NDArray[np.bool_],
-    missed: _Missed,
-) -> Fates:
-    """A row counts once: as passed if one window took it, as late if one it missed was new."""
-    late = np.zeros(len(good), np.bool_)
-    late[missed.late.rows] = True
-    late &= ~taken
-    return Fates(taken, late, inside & ~taken & ~late, good & ~inside)

@@ -75,27 +75,27 @@ class Judged(NamedTuple):
         )
 
 
-class Fates(NamedTuple):
-    """What became of each row; one of these is true, or else it has no time that can be used.
+def count(
+    result: Result,
+    good: NDArray[np.bool_],
+    late: NDArray[np.bool_],
+    expired: NDArray[np.bool_],
+    outside: NDArray[np.bool_] | None = None,
+) -> Counts:
+    """What became of the records of a block.
 
-    Attributes:
-        passed: it goes into a window.
-        late: it missed its own, all of them.
-        expired: an earlier reading had brought it home.
-        outside: there is no window for its time.
+    Args:
+        result: of the steps before the window.
+        good: rows that go into a window.
+        late: rows that missed theirs, all of them.
+        expired: rows that an earlier reading had brought home.
+        outside: rows for whose time there is no window; all others have no event time that
+            could be used.
     """
-
-    passed: NDArray[np.bool_]
-    late: NDArray[np.bool_]
-    expired: NDArray[np.bool_]
-    outside: NDArray[np.bool_]
-
-
-def count(result: Result, fates: Fates) -> Counts:
-    """What became of the records of a block; `result` is of the steps before the window."""
-    every = (*fates, ~np.logical_or.reduce(fates))
+    none = np.zeros(len(good), np.bool_) if outside is None else outside
+    every = (good, late, expired, none, ~(good | late | expired | none))
     if not result.multiplies:
-        passed, late, expired, outside, refused = (int(fate.sum()) for fate in every)
+        passed, behind, gone, held, refused = (int(fate.sum()) for fate in every)
     else:  # a record counts once, for the best that became of any of its rows
         row = result.rows.get_column(ROW).to_numpy()
         better = np.empty(0, row.dtype)
@@ -104,9 +104,9 @@ def count(result: Result, fates: Fates) -> Counts:
             mine = np.setdiff1d(np.unique(row[fate]), better)
             better = np.union1d(better, mine)
             tally.append(len(mine))
-        passed, late, expired, outside, refused = tally
-    held = result.filtered + outside
-    return Counts(result.good, passed, held, refused, late, expired)
+        passed, behind, gone, held, refused = tally
+    filtered = result.filtered + held
+    return Counts(result.good, passed, filtered, refused, behind, gone)
 
 
 def missed_rows(rows: pl.DataFrame, pairs: Pairs, dtype: pl.DataType) -> pl.DataFrame:

@@ -28,7 +28,7 @@ from streamlab.engine.needs import Bounds, Needs, Past
 from streamlab.engine.outcome import Batch
 from streamlab.engine.rowwise import ROW, Result
 from streamlab.engine.stage import Effect
-from streamlab.engine.verdict import NO_PAIRS, Fates, Judged, Pairs
+from streamlab.engine.verdict import NO_PAIRS, Judged, Pairs
 from streamlab.engine.watermark import FOREVER, NONE, Int64s, Watermark
 from streamlab.plans.nodes import Window, window_dtype
 
@@ -163,8 +163,7 @@ class WindowOperator:
             good = good & ~missed
         taken = rows.hstack([pl.Series(START, starts), pl.Series(CLOCK, times.values)])
         taken = taken if good.all() else taken.filter(pl.Series(good))
-        fates = Fates(good, behind, gone, np.zeros(len(good), np.bool_))
-        counts = verdict.count(result, fates)
+        counts = verdict.count(result, good, behind, gone)
         return Judged(
             rows, times, late, expired, taken, watermark, counts, origin.final
         )
