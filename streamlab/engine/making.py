@@ -8,6 +8,7 @@ from streamlab.engine.groups import GroupStage
 from streamlab.engine.hopping import HoppingOperator
 from streamlab.engine.inorder import InOrderStage
 from streamlab.engine.rowwise import KEEP
+from streamlab.engine.sessions import SessionOperator
 from streamlab.engine.stage import Aggregating, Direct, Setting
 from streamlab.engine.unique import UniqueStage, UniqueWithin
 from streamlab.engine.window import WindowOperator
@@ -48,6 +49,8 @@ def stage_of(
 
 
 def _kind_of_window(node: Window) -> type[WindowOperator]:
+    if node.session:
+        return SessionOperator
     return WindowOperator if node.period is None else HoppingOperator
 
 
