@@ -29,6 +29,7 @@ from streamlab.plans.nodes import (
     RowWise,
     Stateful,
     TwoSided,
+    Unique,
     Window,
     chain,
     label,
@@ -111,7 +112,7 @@ class Graph:
         for each in self._operators.values():
             if each.state is not None and each.state.needs is not None:
                 keep_oldest(oldest, each.state.needs.oldest())
-                if isinstance(each.node, Window):
+                if isinstance(each.node, (Window, Unique)):
                     plans[each.mark] = each.state.bounds
             elif each.setting.past is not None:  # no row has come for it yet
                 plans[each.mark] = each.setting.past.bounds
@@ -143,7 +144,7 @@ class Graph:
         return Standing(state.frontier, late, None)
 
     def _past(self, node: Node) -> Past | None:
-        if self._memory is None or not isinstance(node, Window):
+        if self._memory is None or not isinstance(node, (Window, Unique)):
             return None
         bounds = self._memory.plans.get(fingerprint(node))
         return None if bounds is None else Past(bounds, self._memory.before)
@@ -166,6 +167,7 @@ class Graph:
         began: datetime | None = None,
         max_open: int = MAX_OPEN,
         kept: Callable[[Node], pl.DataFrame] = lambda _: pl.DataFrame(),
+        tombstones: pl.DataFrame | None = None,
     ) -> int:
         """Produce the frame of `node` from now on; returns its handle.
 
@@ -181,6 +183,7 @@ class Graph:
             max_open: (window, key) pairs each window keeps open.
             kept: rows, shown and hidden, that the frame of a plan keeps; without columns if
                 there is no such frame.
+            tombstones: among the rows of `seed`, as in a batch.
 
         Raises:
             TypeError: a step that is not run here (`errors`, `recompute`).
@@ -190,7 +193,8 @@ class Graph:
         fresh = [each for each in frame.path if id(each.node) not in known]
         rows = pl.DataFrame() if seed is None else seed
         parts = rows.get_column(PART).unique().to_list() if PART in rows.columns else []
-        source = Batch(rows, self._holding | set(parts), self._ended)
+        holding = self._holding | set(parts)
+        source = Batch(rows, holding, self._ended, tombstones=tombstones)
         # Partitions in the seed hold while it runs: what was on time then must not be late now.
         if frame.problem is None:
             sources = {**self._others, OWN: source}

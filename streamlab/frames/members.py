@@ -68,7 +68,8 @@ class Member:
         gone: whether it was stopped by itself.
         failure: why it failed, or None.
         watermark: as of the last change.
-        evicted: open windows given up for the sake of `keep`.
+        evicted: open windows, or keys, given up for the sake of `keep`.
+        tombstones: records without a value that deleted a key of it, or found none.
         state_bytes: what its operator holds beside the store.
     """
 
@@ -87,7 +88,7 @@ class Member:
         self.since: Mapping[Partition, Offset] | None = None
         self.parent: Member | None = None
         self.gone = False
-        self.evicted = 0
+        self.evicted = self.tombstones = 0
         self.basis = 0  # records that a recomputed frame has seen
         self.state_bytes = 0
         self.counts = OperatorCounts()
@@ -179,7 +180,7 @@ class Member:
         """Forget everything, as before the first record; what that did to the rows."""
         self.handle = self.failure = self.error = None
         self.watermark = self.began = self.since = None
-        self.evicted = self.basis = self.state_bytes = 0
+        self.evicted = self.tombstones = self.basis = self.state_bytes = 0
         self.counts = OperatorCounts()
         self._budget.release(self)
         return None if self._store is None else self._store.clear()

@@ -16,6 +16,7 @@ from streamlab.changes import Change
 from streamlab.engine.graph import Standing
 from streamlab.engine.needs import Low
 from streamlab.engine.outcome import Batch, Outcome
+from streamlab.frames.deletions import Deletions
 from streamlab.frames.failures import describe, too_large
 from streamlab.frames.joining import first_time
 from streamlab.frames.members import (
@@ -74,6 +75,7 @@ class Pipeline:
         self.source = source
         self.budget = budget
         self.counts = SourceCounts()
+        self._deletions = Deletions(budget)
         self._discover = discover
         self._now_ms = now_ms
         self._past = past
@@ -93,6 +95,7 @@ class Pipeline:
             take=self._take,
             failed=self.failed,
             kept=self._kept,
+            tombstones=lambda: self._deletions.among(self._forgotten),
         )
         if intake is not None:
             self._learn(intake)
@@ -170,6 +173,7 @@ class Pipeline:
             if change is not None:
                 told[member] = change
         self.counts = SourceCounts()
+        self._deletions.clear()
         self._wiring.anew(from_start=from_start)
         for member in self.members:
             self._wiring.connect(member, {})
@@ -247,7 +251,11 @@ class Pipeline:
         numbers = frozenset(self.intake.number(p) for p in holding)
         told: Told = {self.root: self._put_source(taken, graph.watermark)}
         told |= self._put_errors(taken.rejected)
-        outcomes = graph.step(Batch(taken.rows, numbers, final))
+        if taken.tombstones is not None:
+            before = self.counts.decoded - taken.decoded
+            self._deletions.add(taken.tombstones, before, self._forgotten)
+        batch = Batch(taken.rows, numbers, final, tombstones=taken.tombstones)
+        outcomes = graph.step(batch)
         told |= self._put_derived(outcomes)
         shrink_to_fit(self.members, self.budget, told)
         self._publish(done, taken.received)
@@ -257,6 +265,12 @@ class Pipeline:
             self._recompute(self.members)
         self.outlets.put(number, told)
         return None if self._past is None else graph.low
+
+    @property
+    def _forgotten(self) -> int:
+        """Rows that the source has forgotten, oldest first."""
+        store = self.root.store
+        return 0 if store is None else store.counts().forgotten
 
     def _put_derived(self, outcomes: Mapping[int, Outcome]) -> Told:
         told: Told = {}
@@ -283,6 +297,7 @@ class Pipeline:
         change = outcome.change
         member.counts.add(outcome.counts)
         member.evicted += outcome.evicted
+        member.tombstones += outcome.tombstones
         member.hidden_key = outcome.hidden_key
         member.watermark = change.watermark or member.watermark
         put = None

@@ -52,6 +52,8 @@ def stats(feed: Feed, member: Member) -> Stats:
                 mine.expired,
                 member.state_bytes,
                 member.evicted,
+                member.tombstones,
+                feed.pipeline.state_of(member),
             ),
             StoreStats() if store is None else StoreStats(*store),
         )
@@ -74,7 +76,10 @@ def status(feed: Feed, member: Member, stale: str) -> Status:
         kept_bytes=feed.pipeline.budget.held,
         budget_bytes=feed.pipeline.budget.limit,
         late=member.counts.late,
-        rejected=feed.pipeline.counts.rejected + member.counts.rejected,
+        # To a compacted view a tombstone is as good a record as any.
+        rejected=feed.pipeline.counts.rejected
+        - member.tombstones
+        + member.counts.rejected,
         version=member.held.version,
         notes=_notes(feed, member),
         stale=stale,
