@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import polars as pl
 
-from streamlab.engine.needs import Bounds, Needs, Past
+from streamlab.engine.needs import Bounds, Needed, Past
 from streamlab.engine.outcome import Batch, Counts
 from streamlab.engine.rowwise import Result
 
@@ -69,13 +69,12 @@ class Setting(NamedTuple):
 
 
 class Stage(Protocol):
-    """State of one operator. Owned by one worker thread.
+    """State of one operator. Owned by one worker thread."""
 
-    Attributes:
-        needs: the oldest record it still needs; None if nobody commits, or it needs none.
-    """
-
-    needs: Needs | None
+    @property
+    def needs(self) -> Needed | None:
+        """The oldest records it still needs; None if nobody commits, or it never needs any."""
+        ...
 
     @property
     def bytes(self) -> int:

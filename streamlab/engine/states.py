@@ -170,9 +170,11 @@ class Spread(_Columns):
 
     def merge(self, slots: Int64s, parts: Sequence[pl.Series]) -> None:
         new_count = parts[0].to_numpy().astype(np.int64)
-        slots, new_count = slots[new_count > 0], new_count[new_count > 0]
-        new_mean = parts[1].drop_nulls().to_numpy()
-        new_squares = parts[2].drop_nulls().to_numpy() * new_count
+        # By the count: of a lone null behind a filter polars says that it varies by 0.
+        there = new_count > 0
+        slots, new_count = slots[there], new_count[there]
+        new_mean = parts[1].to_numpy()[there]
+        new_squares = parts[2].to_numpy()[there] * new_count
         count, mean, squares = (
             self._held[name] for name in ("count", "mean", "squares")
         )
