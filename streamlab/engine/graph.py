@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -149,15 +149,26 @@ class Graph:
         bounds = self._memory.plans.get(fingerprint(node))
         return None if bounds is None else Past(bounds, self._memory.before)
 
+    @property
+    def state(self) -> dict[str, int]:
+        """Bytes that each operator holds, by the step's name."""
+        return _by_name(self._operators.values())
+
+    @property
+    def heaviest(self) -> Operator | None:
+        """The operator with the largest state; None if there is none."""
+        every = self._operators.values()
+        return max(every, key=lambda each: each.bytes, default=None)
+
+    def hanging_on(self, operator: Operator) -> list[int]:
+        """The frames that an operator is needed for."""
+        return [h for h, frame in self._frames.items() if operator in frame.path]
+
     def bytes_of(self, node: Node) -> dict[str, int]:
         """Bytes of state of each operator on the way to `node`, by the step's name."""
-        held: dict[str, int] = {}
-        for frame in self._frames.values():
-            if frame.node is node:
-                for each in frame.path:
-                    held[label(each.node)] = held.get(label(each.node), 0) + each.bytes
-                break
-        return held
+        frames = (each for each in self._frames.values() if each.node is node)
+        frame = next(frames, None)
+        return {} if frame is None else _by_name(frame.path)
 
     def add(
         self,
@@ -322,3 +333,11 @@ class Graph:
         times = read_times(batch.rows, None, _MAX_AHEAD)
         parts = batch.rows.get_column(PART).to_numpy()
         self._watermark.advance(times.values, parts, times.good, batch.holding)
+
+
+def _by_name(operators: Iterable[Operator]) -> dict[str, int]:
+    held: dict[str, int] = {}
+    for each in operators:
+        name = label(each.node)
+        held[name] = held.get(name, 0) + each.bytes
+    return held

@@ -84,6 +84,11 @@ class Operator:
         return 0 if self.state is None else self.state.bytes
 
     @property
+    def holds(self) -> str:
+        """What its state is of ("1,200 keys"); "" if it doesn't tell."""
+        return str(getattr(self.state, "holds", ""))
+
+    @property
     def stage(self) -> Stage | None:
         """The state, whichever kind it is of."""
         return self.state

@@ -182,7 +182,6 @@ class Member:
         self.watermark = self.began = self.since = None
         self.evicted = self.tombstones = self.basis = self.state_bytes = 0
         self.counts = OperatorCounts()
-        self._budget.release(self)
         return None if self._store is None else self._store.clear()
 
     def close(self) -> None:

@@ -204,21 +204,22 @@ def test_the_oldest_record_still_needed_is_that_of_the_oldest_row_remembered():
 @given(
     keys=st.lists(st.integers(0, 9), min_size=2, max_size=40),
     again=st.lists(st.integers(0, 9), max_size=10),
-    at=st.integers(1, 40),
+    share=st.floats(0, 1),
 )
 def test_after_a_crash_what_passed_is_known_again_and_no_like_of_it_passes(
-    keys: list[int], again: list[int], at: int
+    keys: list[int], again: list[int], share: float
 ):
     # Each key comes anew at most 4 s after the first time: a record that was sent twice.
     named = [f"{second // 5} {key}" for second, key in enumerate([*keys, *again])]
     node = Unique(SOURCE, ("k",), seconds(5))
     rows = table(range(len(named)), k=named)
+    at = 1 + round(share * (rows.height - 1))
     before = One(node, committing=True)
     before.step(rows.head(at))
     low = before.graph.low
     _, first = low.oldest[0]
 
-    memory = Memory(low.plans, {0: (None, min(at, rows.height))})
+    memory = Memory(low.plans, {0: (None, at)})
     after = One(node, committing=True, memory=memory)
     after.step(rows.filter(pl.col("__seq") >= first))
 
