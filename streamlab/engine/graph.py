@@ -325,6 +325,8 @@ class Graph:
                 max(above, default=0),
                 fingerprint(node) if self._committing else "",
             )
+        elif setting.max_open > operator.setting.max_open:
+            operator.allow(setting.max_open)
         return operator
 
     def _move_watermark(self, batch: Batch) -> None:

@@ -10,6 +10,7 @@ import polars as pl
 
 from streamlab.engine.engines import engine
 from streamlab.engine.faults import PlanError, failure, first_bad
+from streamlab.engine.groups import GroupStage
 from streamlab.engine.making import stage_of
 from streamlab.engine.outcome import Batch
 from streamlab.engine.rowwise import ROW, Chain
@@ -92,6 +93,12 @@ class Operator:
     def stage(self) -> Stage | None:
         """The state, whichever kind it is of."""
         return self.state
+
+    def allow(self, max_open: int) -> None:
+        """A frame wants so many keys kept; the most that any wants counts."""
+        self.setting = self.setting._replace(max_open=max_open)
+        if isinstance(self.state, GroupStage):
+            self.state.max_open = max_open
 
     def output(self, kind: str) -> Batch:
         """What the last batch put out, as a batch for the next steps."""

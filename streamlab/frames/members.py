@@ -18,13 +18,13 @@ from streamlab.frames.rowstore import RowStore
 from streamlab.frames.store import Budget, Held, Keep
 from streamlab.intake import Taken
 from streamlab.observed import Failure
-from streamlab.plans.nodes import Node, Recompute, is_keyed
+from streamlab.plans.nodes import Node, Recompute, is_keyed, window_of
 from streamlab.records import Offset, Partition
 
 log = logging.getLogger("streamlab")
 Store = RowStore | KeyStore
 Listener = Callable[[Change], None]
-WINDOW_ROWS = 100_000  # what a window frame keeps unless told otherwise
+KEYED_ROWS = 100_000  # what a window or group frame keeps unless told otherwise
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ class Member:
         self.node = node
         self.key = is_keyed(node)
         if self.key and keep == Keep():
-            keep = Keep(rows=WINDOW_ROWS)
+            keep = Keep(rows=KEYED_ROWS)
         self.keep = keep
         self.handle: int | None = None
         self.failure: Failure | None = None
@@ -103,7 +103,9 @@ class Member:
         """Make the store, now that the columns are known (hidden ones included)."""
         empty = pl.DataFrame(schema=schema)
         if self.key:
-            self._store = KeyStore(empty, KeyRules(self.key, self.keep), self._budget)
+            by_key = window_of(self.node) is not None
+            rules = KeyRules(self.key, self.keep, by_key)
+            self._store = KeyStore(empty, rules, self._budget)
         else:
             self._store = RowStore(empty, self.keep, self._budget)
         self.held = self._store.held()

@@ -79,6 +79,13 @@ class Verbs(Reading):
     def keep(self, *limits: Any) -> Self:
         """The same rows, retained differently: `keep("5m")`, `keep(10_000)`."""
         keep = parse_keep(limits)
+        if keep.age is not None and isinstance(
+            nodes.reviser_of(self._node), nodes.GroupBy
+        ):
+            raise UsageError(
+                f"keep({limits[0]!r}): the rows of {self.name} have no event time. Keys leave "
+                f'after a time with group_by(…, ttl="{keep.age.text}").'
+            )
         return self._make(self._node, keep=keep)
 
     def window(
