@@ -50,8 +50,9 @@ class Aggregator:
         self._needed = _columns_of(self._raw, schema)
         self._rows = RawRows()
         columns = {name: schema[name] for name in self._needed}
-        hidden = {CLOCK: pl.Int64(), PART: pl.Int32(), SLOT: pl.Int64()}
-        self._blank = pl.DataFrame(schema={**columns, **hidden})
+        order = {} if arrival else {CLOCK: pl.Int64(), PART: pl.Int32()}
+        self._order = list(order)
+        self._blank = pl.DataFrame(schema={**columns, **order, SLOT: pl.Int64()})
 
     @property
     def bytes(self) -> int:
@@ -170,7 +171,7 @@ class Aggregator:
         copies = counts[group]
         row = np.repeat(np.arange(rows.height), copies)
         at = begin[group[row]] + within(copies)
-        kept = rows.select(*self._needed, CLOCK, PART)
+        kept = rows.select(*self._needed, *self._order)
         if len(row) != rows.height:
             kept = kept[pl.Series(row, dtype=pl.UInt32)]
         self._rows.add(kept.with_columns(pl.Series(SLOT, slots[at])), windows[at])
@@ -233,10 +234,9 @@ class Aggregator:
         if 0 < rows.height < enough():  # a copy of a group is a group, and comes behind
             copy = pl.int_range(pl.len()) // rows.height * len(slots)
             rows = repeated(rows).with_columns(pl.col(SLOT) + copy)
-        ordered = rows
-        if not self._arrival:
-            ordered = rows.sort(CLOCK, PART, maintain_order=True)
-        found = ordered.group_by(SLOT).agg(self._raw).sort(SLOT)
+        if self._order:
+            rows = rows.sort(*self._order, maintain_order=True)
+        found = rows.group_by(SLOT).agg(self._raw).sort(SLOT)
         names = [expr.meta.output_name() for expr in self._raw]
         return {name: found.get_column(name).head(len(slots)) for name in names}
 

@@ -43,7 +43,7 @@ def stage_of(
         case Unique() if first is not None and node.within is None:
             return UniqueStage(node, first)
         case Unique(within=within) if first is not None and within is not None:
-            return UniqueWithin(node, within, first, committing=setting.committing)
+            return UniqueWithin(node, within, first, setting)
     raise TypeError(f"{label(node)} does not run batch by batch")
 
 
