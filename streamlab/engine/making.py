@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import polars as pl
 
+from streamlab.engine.joining import JoinStage
+from streamlab.engine.merging import MergeStage
 from streamlab.engine.rowwise import KEEP
 from streamlab.engine.stage import Aggregating, Direct, Setting
 from streamlab.engine.window import WindowOperator
-from streamlab.plans.nodes import Stateful, Window, label
+from streamlab.plans.nodes import Join, Merge, Stateful, Window, label
 
 
 def stage_of(
@@ -32,6 +34,10 @@ def stage_of(
                 committing=setting.committing,
                 past=setting.past,
             )
+        case Join():
+            return JoinStage(node)
+        case Merge():
+            return MergeStage(node)
     raise TypeError(f"{label(node)} does not run batch by batch")
 
 

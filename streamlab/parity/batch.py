@@ -13,11 +13,14 @@ import polars.selectors as cs
 
 from streamlab.changes import TIME, WINDOW_END
 from streamlab.errors import UsageError
+from streamlab.parity.joins import join_table, merge_table
 from streamlab.parity.table import KEY, SCALE, Given, Table
 from streamlab.parity.windows import closed_table, window_table
 from streamlab.plans.nodes import (
     Closed,
     Filter,
+    Join,
+    Merge,
     Node,
     Rename,
     RowWise,
@@ -121,6 +124,10 @@ def _answer(node: Node, above: Table, given: Given) -> Table:
     match node:
         case Window() if TIME in above.frame.columns:
             return window_table(node, above.frame, late)
+        case Join():
+            return join_table(node, above, _table(node.other, given))
+        case Merge():
+            return merge_table(node, above, _table(node.other, given))
         case Closed():
             return closed_table(node, above)
         case _ if isinstance(node, RowWise):
