@@ -6,10 +6,14 @@ import polars as pl
 
 from streamlab.engine.joining import JoinStage
 from streamlab.engine.merging import MergeStage
+from streamlab.engine.groups import GroupStage
+from streamlab.engine.inorder import InOrderStage
 from streamlab.engine.rowwise import KEEP
 from streamlab.engine.stage import Aggregating, Direct, Setting
+from streamlab.engine.unique import UniqueStage, UniqueWithin
 from streamlab.engine.window import WindowOperator
 from streamlab.plans.nodes import Join, Merge, Stateful, Window, label
+from streamlab.plans.nodes import GroupBy, InOrder, Stateful, Unique, Window, label
 
 
 def stage_of(
@@ -38,6 +42,14 @@ def stage_of(
             return JoinStage(node)
         case Merge():
             return MergeStage(node)
+        case InOrder() if first is not None:
+            return InOrderStage(node, committing=setting.committing)
+        case GroupBy() if first is not None:
+            return GroupStage(node, first, max_open=setting.max_open)
+        case Unique() if first is not None and node.within is None:
+            return UniqueStage(node, first)
+        case Unique(within=within) if first is not None and within is not None:
+            return UniqueWithin(node, within, first, committing=setting.committing)
     raise TypeError(f"{label(node)} does not run batch by batch")
 
 
