@@ -15,6 +15,13 @@ _LEFT, _RIGHT, _OTHER = "__left", "__right", "__other"
 _ORDER = (TIME, PART, STAMP, SEQ)
 
 
+def combined_table(node: Join | Merge, left: Table, right: Table) -> Table:
+    """The answer of a step with two inputs."""
+    if isinstance(node, Merge):
+        return merge_table(node, left, right)
+    return join_table(node, left, right)
+
+
 def join_table(node: Join, left: Table, right: Table) -> Table:
     """Each left row with the right rows it wants, in the left side's order of time."""
     ours = left.frame.sort(_ORDER, maintain_order=True)

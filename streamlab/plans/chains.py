@@ -127,6 +127,8 @@ def label(node: Node) -> str:
             text = f"join_{node.kind} {node.tolerance.text}"
         case StaticJoin(how="asof"):
             text = "join_asof"
+        case Running():
+            text = node.verb
         case InOrder():
             text = f"in order {node.lateness.text}"
         case _:
@@ -157,7 +159,6 @@ _LABELS: Mapping[type, str] = {
     Explode: "explode",
     Unnest: "unnest",
     Unique: "unique",
-    Running: "with_columns",
     StaticJoin: "join",
     Merge: "merge_sorted",
     Closed: "closed",
