@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import polars as pl
 
@@ -18,10 +19,11 @@ from streamlab.engine.operator import OWN, Operator, Place
 from streamlab.engine.outcome import Batch, Outcome
 from streamlab.engine.rowwise import Chain
 from streamlab.engine.stage import Setting
-from streamlab.engine.watermark import NONE, Watermark
+from streamlab.engine.watermark import FOREVER, NONE, Watermark
 from streamlab.plans.fingerprint import fingerprint
 from streamlab.plans.nodes import (
     Closed,
+    InOrder,
     Late,
     Node,
     RowWise,
@@ -37,6 +39,21 @@ from streamlab.plans.nodes import (
 MAX_OPEN = 100_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_AHEAD = Span(0, UNIT_US["h"])  # for the source's own watermark
+
+
+class Standing(NamedTuple):
+    """Where an operator stands, for who looks at it from outside.
+
+    Attributes:
+        reached: windows that end by then are over, or rows before it are out, in µs or the
+            unit of integer windows; None if that is not how the operator works.
+        late: the newest rows that came too late, hidden columns included; None if none can.
+        expired: rows that an earlier reading of a group had brought home.
+    """
+
+    reached: int | None
+    late: pl.DataFrame | None
+    expired: pl.DataFrame | None
 
 
 class Graph:
@@ -106,13 +123,24 @@ class Graph:
         windows = [each for each in chain(node) if isinstance(each, Window)]
         return bool(windows) and all(self._past(each) is not None for each in windows)
 
-    def expired(self, node: Window) -> pl.DataFrame:
-        """Rows of a window that an earlier reading had brought home."""
+    def standings(self) -> dict[int, Standing]:
+        """That of all steps, by the id of each."""
+        return {key: self.standing(each.node) for key, each in self._operators.items()}
+
+    def standing(self, node: Node) -> Standing:
+        """How far the operator of a step is, and what it has left out so far."""
         operator = self._operators.get(id(node))
         if operator is None or operator.state is None:
-            return pl.DataFrame()
-        rows = operator.state.known("expired")
-        return pl.DataFrame() if rows is None else rows
+            return Standing(None, None, None)
+        state = operator.state
+        late, expired = (
+            state.known(kind) if isinstance(node, (Window, InOrder)) else None
+            for kind in ("late", "expired")
+        )
+        if isinstance(node, Window):
+            over = FOREVER if operator.finished else state.bounds.over
+            return Standing(over, late, expired)
+        return Standing(state.frontier, late, None)
 
     def _past(self, node: Node) -> Past | None:
         if self._memory is None or not isinstance(node, Window):

@@ -29,10 +29,9 @@ from streamlab.engine.outcome import Batch
 from streamlab.engine.rowwise import ROW, Result
 from streamlab.engine.stage import Effect
 from streamlab.engine.verdict import Judged
-from streamlab.engine.watermark import NONE, Int64s, Watermark
+from streamlab.engine.watermark import FOREVER, NONE, Int64s, Watermark
 from streamlab.plans.nodes import Window, window_dtype
 
-_FOREVER = int(np.iinfo(np.int64).max)
 _LATE_KEPT = 10_000  # rows, for a `.late` that is asked for after they came
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -309,7 +308,7 @@ class WindowOperator:
     def _over(self, *, final: bool) -> int:
         """Windows that end by then are over."""
         if final:
-            return _FOREVER
+            return FOREVER
         return (
             NONE
             if self._lateness is None

@@ -13,6 +13,7 @@ from datetime import datetime
 import polars as pl
 
 from streamlab.changes import Change
+from streamlab.engine.graph import Standing
 from streamlab.engine.needs import Low
 from streamlab.engine.outcome import Batch, Outcome
 from streamlab.frames.failures import describe, too_large
@@ -36,7 +37,6 @@ from streamlab.plans.nodes import (
     Late,
     Node,
     Source,
-    Window,
     label,
 )
 from streamlab.records import Offset, Partition, Records
@@ -159,7 +159,7 @@ class Pipeline:
 
     def orphaned(self) -> None:
         """In a forked child: touch nothing, run nothing."""
-        self._wiring.close()
+        self._wiring.orphaned()
         self._closed = True
 
     def restart(self, *, from_start: bool) -> None:
@@ -183,9 +183,9 @@ class Pipeline:
         """Whether the source began at the first record there is."""
         return self._wiring.from_start
 
-    def expired(self, window: Window) -> pl.DataFrame:
-        """Rows of a window that an earlier reading had brought home."""
-        return self._wiring.expired(window)
+    def standing(self, node: Node) -> Standing:
+        """How far the operator of a step is, and what it has left out."""
+        return self._wiring.standing(node)
 
     def _learn(self, intake: Intake) -> None:
         """The schema is known: open the stores, connect the plans."""

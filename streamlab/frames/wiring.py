@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 import polars as pl
 
 from streamlab.changes import HIDDEN_SCHEMA
-from streamlab.engine.graph import MAX_OPEN, Graph
+from streamlab.engine.graph import MAX_OPEN, Graph, Standing
 from streamlab.engine.needs import Memory
 from streamlab.engine.outcome import Outcome
 from streamlab.frames.joining import first_offsets, first_time
 from streamlab.frames.members import Member, appended
 from streamlab.intake import Intake
-from streamlab.plans.nodes import Errors, Node, Recompute, Window
+from streamlab.plans.nodes import Errors, Node, Recompute
 from streamlab.records import Offset, Partition
 
 
@@ -58,6 +58,7 @@ class Wiring:
         self._by_handle: dict[int, Member] = {}
         self._unborn: list[Member] = []
         self._intake: Intake | None = None
+        self._last: dict[int, Standing] = {}
 
     def learn(self, intake: Intake, memory: Memory | None) -> None:
         """The schema is known: open the source's stores, make the graph.
@@ -80,7 +81,12 @@ class Wiring:
             self.graph = Graph(committing=self._committing)
 
     def close(self) -> None:
-        """Give the graph up."""
+        """Give the graph up; where its operators stood stays known."""
+        self._last = {} if self.graph is None else self.graph.standings()
+        self.orphaned()
+
+    def orphaned(self) -> None:
+        """Give the graph up without a look at it."""
         self.graph = None
         self._by_handle.clear()
 
@@ -141,13 +147,16 @@ class Wiring:
             self.graph = Graph()
             member.began = None if self.from_start else first_time(rows)
             self._start(member, rows)
+            self._last |= self.graph.standings()
             self.graph = None
         elif isinstance(member.node, Errors):
             member.put(appended(self._errors.held.frame()))
 
-    def expired(self, window: Window) -> pl.DataFrame:
-        """Rows of a window that an earlier reading had brought home."""
-        return pl.DataFrame() if self.graph is None else self.graph.expired(window)
+    def standing(self, node: Node) -> Standing:
+        """How far the operator of a step is, and what it has left out."""
+        if self.graph is None:
+            return self._last.get(id(node), Standing(None, None, None))
+        return self.graph.standing(node)
 
     def _whole(self, node: Node) -> bool:
         """Whether windows of `node` miss no record that came before this reading."""

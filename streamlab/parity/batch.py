@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import polars as pl
 import polars.selectors as cs
 
-from streamlab.changes import TIME
+from streamlab.changes import TIME, WINDOW_END
 from streamlab.errors import UsageError
 from streamlab.parity.table import KEY, SCALE, Given, Table
 from streamlab.parity.windows import closed_table, window_table
@@ -23,6 +23,7 @@ from streamlab.plans.nodes import (
     RowWise,
     Select,
     Source,
+    Stateful,
     Window,
     WithColumns,
     is_keyed,
@@ -58,6 +59,7 @@ def evaluate(
     rows: pl.DataFrame | Mapping[Source, pl.DataFrame],
     *,
     late: pl.DataFrame | Mapping[Node, pl.DataFrame] | None = None,
+    reached: Mapping[Node, int] | None = None,
 ) -> Expected:
     """Run a plan once over all rows.
 
@@ -67,6 +69,9 @@ def evaluate(
             of a plan with several sources those of each.
         late: (record, window) pairs left out: `__part`, `__stamp`, `__seq`, `window_start`; of
             a plan with several steps that leave something out those of each.
+        reached: how far steps are that put rows out in order, in µs or the unit of integer
+            windows: what is not out yet is not in the answer. Without it the answer has all
+            rows, and the live frame may have fewer at the end.
 
     Raises:
         UsageError: a step that has no batch answer.
@@ -78,6 +83,7 @@ def evaluate(
     given = Given(
         {id(source): each for source, each in by_source.items()},
         {id(step): each for step, each in (late or {}).items()},
+        {id(step): each for step, each in (reached or {}).items()},
     )
     table = _table(node, given)
     keys = is_keyed(node)
@@ -95,10 +101,22 @@ def evaluate(
 
 
 def _table(node: Node, given: Given) -> Table:
-    """The answer of a step, from that of the steps before it."""
+    """The answer of a step, as far as the live one has got."""
     if isinstance(node, Source):
         return Table(given.rows[id(node)])
-    above = _table(node.parent, given)
+    table = _answer(node, _table(node.parent, given), given)
+    step = node.parent if isinstance(node, Closed) else node
+    limit = given.reached.get(id(step))
+    if not isinstance(node, (Closed, Stateful)) or not table.prefix or limit is None:
+        return table
+    column = table.frame[WINDOW_END if isinstance(node, Closed) else TIME]
+    ends = column.dt.epoch("us") if column.dtype.is_temporal() else column
+    out = ends <= limit if isinstance(node, Closed) else ends < limit
+    return table._replace(frame=table.frame.filter(out), prefix=False)
+
+
+def _answer(node: Node, above: Table, given: Given) -> Table:
+    """The answer of a step, from that of the steps before it."""
     late = given.late.get(id(node))
     match node:
         case Window() if TIME in above.frame.columns:

@@ -40,10 +40,13 @@ class Given(NamedTuple):
         rows: id of a `Source` → what it handed over, in that order, hidden columns included.
         late: id of a step → the rows it left out: `__part`, `__stamp`, `__seq`, and
             `window_start` for a window.
+        reached: id of a step → the event time before which everything is out; absent if that is
+            not known.
     """
 
     rows: dict[int, pl.DataFrame]
     late: dict[int, pl.DataFrame]
+    reached: dict[int, int]
 
 
 def scales_of(aggs: Sequence[pl.Expr], schema: pl.Schema) -> list[pl.Expr]:

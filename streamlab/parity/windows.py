@@ -7,7 +7,16 @@ import re
 import polars as pl
 import polars.selectors as cs
 
-from streamlab.changes import HIDDEN, PART, SEQ, STAMP, TIME, WINDOW_END, WINDOW_START
+from streamlab.changes import (
+    CLOSED,
+    HIDDEN,
+    PART,
+    SEQ,
+    STAMP,
+    TIME,
+    WINDOW_END,
+    WINDOW_START,
+)
 from streamlab.durations import UNIT_US, Span
 from streamlab.parity.table import KEY, SCALE, STATE, Table, scales_of
 from streamlab.plans.nodes import Closed, Window, window_dtype
@@ -26,15 +35,26 @@ def window_table(
         rows: of its parent, with hidden columns.
         late: (record, window) pairs left out: `__part`, `__stamp`, `__seq`, `window_start`.
     """
-    found = _windows(window, rows, late)
+    found = _windows(window, rows.select(~cs.starts_with(KEY, SCALE)), late)
     keep = [name for name in found.columns if name.startswith((KEY, SCALE))]
     return Table(found, tuple(keep), frozenset(STATE))
 
 
 def closed_table(node: Closed, table: Table) -> Table:
-    """The windows in the order in which they close."""
-    frame = table.frame.sort(WINDOW_START, *node.parent.by).drop("_closed")
-    return table._replace(frame=frame, prefix=True)
+    """The windows in the order in which they close, as the rows of one partition."""
+    closed = table.frame.sort(WINDOW_START, *node.parent.by).drop(CLOSED)
+    start = pl.col(WINDOW_START)
+    moment = pl.Datetime("us", "UTC")
+    timed = closed.schema[WINDOW_START].is_temporal()
+    frame = closed.with_columns(
+        (start.dt.convert_time_zone("UTC") if timed else pl.lit(None, moment)).alias(
+            TIME
+        ),
+        pl.lit(0, pl.Int32).alias(PART),
+        (start.dt.epoch("ms") if timed else pl.lit(0, pl.Int64)).alias(STAMP),
+        pl.int_range(pl.len(), dtype=pl.Int64).alias(SEQ),
+    )
+    return table._replace(frame=frame, keep=(*table.keep, *HIDDEN), prefix=True)
 
 
 def _windows(
