@@ -38,6 +38,36 @@ def refuse_window(frame: Any, *, lateness: Any) -> None:
         )
 
 
+def refuse_order(frame: Any) -> None:
+    """Refuse to put rows in order that the members of a group share.
+
+    Raises:
+        ModeError: the group shares the topic.
+    """
+    sharing = frame._feed.spec.sharing  # noqa: SLF001 - one noun in several modules
+    if sharing is not None and sharing.mode == "load-balanced":
+        raise ModeError(
+            f"in_order: group {sharing.group!r} shares the topic, so this member sees a part of "
+            "the rows, and partitions come and go. Share row-wise work and put in order what "
+            'comes out of it; or read it alone: live(group=…, mode="resumable").'
+        )
+
+
+def refuse_looking_back(frame: Any, call: str) -> None:
+    """Refuse what remembers earlier rows for ever, where it could not be rebuilt.
+
+    Raises:
+        ModeError: the frame reads for a group.
+    """
+    sharing = frame._feed.spec.sharing  # noqa: SLF001 - one noun in several modules
+    if sharing is not None:
+        raise ModeError(
+            f"{call} looks back, maybe as far as the first record, so group "
+            f"{sharing.group!r} could not rebuild it where it had committed. Read without a "
+            "group; or write the rows in order to a topic and look back over that one."
+        )
+
+
 def group_words(feed: Feed) -> str:
     """The group that a source commits for; "" for none."""
     sharing = feed.spec.sharing

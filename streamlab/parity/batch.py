@@ -13,14 +13,17 @@ import polars.selectors as cs
 
 from streamlab.changes import TIME, WINDOW_END
 from streamlab.errors import UsageError
+from streamlab.parity.order import ordered_table, running_table
 from streamlab.parity.table import KEY, SCALE, Given, Table
 from streamlab.parity.windows import closed_table, window_table
 from streamlab.plans.nodes import (
     Closed,
     Filter,
+    InOrder,
     Node,
     Rename,
     RowWise,
+    Running,
     Select,
     Source,
     Stateful,
@@ -123,6 +126,10 @@ def _answer(node: Node, above: Table, given: Given) -> Table:
             return window_table(node, above.frame, late)
         case Closed():
             return closed_table(node, above)
+        case InOrder():
+            return ordered_table(node, above, late)
+        case Running():
+            return running_table(node, above)
         case _ if isinstance(node, RowWise):
             frame = row_wise(node, above.frame.lazy(), above.keep).collect()
             return above._replace(frame=frame, state=_state_after(node, above.state))

@@ -120,6 +120,8 @@ def label(node: Node) -> str:
             text = f"group{_by(node.by)}"
         case Join():
             text = f"join_{node.kind} {node.tolerance.text}"
+        case Running():
+            text = node.verb
         case InOrder():
             text = f"in order {node.lateness.text}"
         case _:
@@ -150,7 +152,6 @@ _LABELS: Mapping[type, str] = {
     Explode: "explode",
     Unnest: "unnest",
     Unique: "unique",
-    Running: "with_columns",
     StaticJoin: "join",
     Merge: "merge_sorted",
     Closed: "closed",

@@ -175,13 +175,13 @@ class Running:
     """Columns made by functions that look back (`shift`, `cum_sum` …) over rows in order.
 
     Attributes:
-        exprs: as for `WithColumns` or `Select`.
-        select: whether only these columns stay.
+        exprs: as for `WithColumns`, `Select` or `Filter`.
+        verb: which of these.
     """
 
     parent: Node
     exprs: tuple[pl.Expr, ...]
-    select: bool = False
+    verb: Literal["with_columns", "select", "filter"] = "with_columns"
 
 
 @dataclass(frozen=True, eq=False, slots=True)

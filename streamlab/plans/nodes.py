@@ -248,7 +248,7 @@ def _stateful_schema(node: Stateful, schema: pl.Schema) -> pl.Schema:
         case Unique():
             _check_columns(node.subset, schema)
         case Running():
-            lf = lf.select(*node.exprs) if node.select else lf.with_columns(*node.exprs)
+            lf = getattr(lf, node.verb)(*node.exprs)
         case StaticJoin():
             lf = lf.join(node.table.lazy(), how=node.how, **node.options)
     return lf.collect().schema
