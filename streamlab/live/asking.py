@@ -13,6 +13,7 @@ from streamlab.clocks import SYSTEM
 from streamlab.frames.feed import Feed
 from streamlab.frames.hopper import RATE_OVER
 from streamlab.frames.members import Member
+from streamlab.frames.pace import ReplayClock
 from streamlab.live import sharing
 from streamlab.live.cells import Entry
 from streamlab.live.stats import OperatorStats, SourceStats, Stats, StoreStats
@@ -106,6 +107,9 @@ def _ending(feed: Feed, member: Member) -> tuple[State, str]:
 
 
 def _moving(feed: Feed) -> tuple[State, str]:
+    clock = feed.spec.clock
+    if isinstance(clock, ReplayClock):
+        return "replay", clock.words
     if not feed.published.records:
         newest = feed.spec.begin.newest_ms
         if newest is None:
@@ -156,6 +160,9 @@ def _notes(feed: Feed, member: Member) -> tuple[str, ...]:
         notes.append(f"state takes {share:.0%} of the budget, most of it {most}")
     if feed.pipeline.counts.lost:
         notes.append(f"{feed.pipeline.counts.lost} lost")
+    clock = feed.spec.clock
+    if isinstance(clock, ReplayClock) and clock.trouble:
+        notes.append(clock.trouble)
     return (*notes, *sharing.notes(feed))
 
 
