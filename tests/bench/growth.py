@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import polars as pl
@@ -69,6 +69,26 @@ class Ready:
         return Taken(rows, self._nothing, rows.height, rows.height, {}, {})
 
 
+class Cost(NamedTuple):
+    """Seconds of the clock, and of the processor over all threads: the one that holds when
+    others use the machine too.
+    """
+
+    wall: float
+    cpu: float
+
+    def __str__(self) -> str:
+        return f"mean {self.wall * 1e3:6.2f} ms ({self.cpu * 1e3:6.2f} of processor)"
+
+    def over(self, other: Cost) -> str:
+        """As a ratio."""
+        return f"{self.wall / other.wall:.2f} ({self.cpu / other.cpu:.2f} of processor)"
+
+
+def mean(costs: Sequence[Cost]) -> Cost:
+    return Cost(*(statistics.mean(each) for each in zip(*costs, strict=True)))
+
+
 class Bench:
     """A pipeline with one window of mean and count by symbol, and a view of it."""
 
@@ -109,10 +129,10 @@ class Bench:
     def _tell(self, change: Change) -> None:
         self.told += change.added.height
 
-    def step(self, rows: pl.DataFrame) -> float:
-        """Seconds of a micro-batch."""
+    def step(self, rows: pl.DataFrame) -> Cost:
+        """What a micro-batch takes."""
         self._number += 1
-        began = time.perf_counter()
+        began, before = time.perf_counter(), time.process_time()
         self.pipeline.step(
             cast("Any", [rows]),
             holding=frozenset({PARTITION}),
@@ -120,9 +140,9 @@ class Bench:
             done={},
             number=self._number,
         )
-        took = time.perf_counter() - began
+        cost = Cost(time.perf_counter() - began, time.process_time() - before)
         assert self.frame.error is None, self.frame.error
-        return took
+        return cost
 
 
 def rows(times: np.ndarray, symbols: pl.Series, seq: int) -> pl.DataFrame:
@@ -157,7 +177,7 @@ class Among:
         picked = RNG.choice(open_keys, 1_000, replace=False)
         times, symbols = picked // 1_000 * HOUR.us, names.gather(picked % 1_000)
         self._batches = [rows(times, symbols, open_keys + i * 1_000) for i in range(10)]
-        self.took: list[float] = []
+        self.took: list[Cost] = []
         for _ in range(10):
             self.step()
         self.took.clear()
@@ -167,17 +187,14 @@ class Among:
         self.took.append(self.bench.step(self._batches[len(self.took) % 10]))
         assert self.bench.told == told + 1_000
 
-    def report(self) -> float:
-        mean, median = (
-            f(self.took) * 1e3 for f in (statistics.mean, statistics.median)
-        )
+    def report(self) -> Cost:
+        cost = mean(self.took)
         state = self.bench.frame.state_bytes / self.open
         print(
-            f"  {self.open:>9,} open, keep={self.keep:>9,}   mean {mean:6.2f} ms, "
-            f"median {median:6.2f}, most {max(self.took) * 1e3:6.1f}   "
+            f"  {self.open:>9,} open, keep={self.keep:>9,}   {cost}   "
             f"{state:4.0f} B of state a key"
         )
-        return mean
+        return cost
 
 
 def growing_open(batches: int = 1_000) -> None:
@@ -190,7 +207,7 @@ def growing_open(batches: int = 1_000) -> None:
             for each in all_of_them:
                 each.step()
         means = [each.report() for each in all_of_them]
-        print(f"  10⁶ / 10³: {means[-1] / means[0]:.2f}")
+        print(f"  10⁶ / 10³: {means[-1].over(means[0])}")
 
 
 class Gone:
@@ -204,7 +221,7 @@ class Gone:
         self._names = pl.Series([f"S{i}" for i in range(100)])
         self.at = 0
 
-    def step(self) -> float:
+    def step(self) -> Cost:
         spread = RNG.integers(-SECOND, SECOND, self.block)
         times = np.arange(self.at, self.at + self.block) * 20 + spread
         symbols = self._names.gather(RNG.integers(0, 100, self.block))
@@ -222,15 +239,11 @@ def growing_gone(most: int, batches: int = 100) -> None:
     print(f"micro-batches of {Gone.block:,} records, windows of 1 s by 100 symbols")
     old, young = Gone().until(most), Gone().until(10**6)
     pairs = [(young.step(), old.step()) for _ in range(batches)]
-    for gone, took in zip((10**6, most), zip(*pairs, strict=True), strict=True):
-        mean = statistics.mean(took)
-        speed = Gone.block / mean / 1e6
-        print(
-            f"  {gone:>11,} gone by   {mean * 1e3:6.2f} ms   {speed:5.2f} M records/s"
-        )
-    sums = [sum(each) for each in zip(*pairs, strict=True)]
+    first, last = (mean(each) for each in zip(*pairs, strict=True))
+    for gone, cost in ((10**6, first), (most, last)):
+        print(f"  {gone:>11,} gone by   {cost}")
     resident = psutil.Process().memory_info().rss / 1e6
-    print(f"  last / first: {sums[1] / sums[0]:.2f}   resident {resident:.0f} MB")
+    print(f"  last / first: {last.over(first)}   resident {resident:.0f} MB")
 
 
 def growing_windows() -> None:
