@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import polars as pl
@@ -19,12 +20,24 @@ START, CLOCK, PLACE = "__start", "__clock", "__place"
 
 
 class Aggregator:
-    """All aggregations of one window operator, by slot."""
+    """All aggregations of one operator, by slot."""
 
-    def __init__(self, aggs: Iterable[pl.Expr], schema: pl.Schema) -> None:
-        """`schema`: shown columns of the rows that are aggregated."""
+    def __init__(
+        self, aggs: Iterable[pl.Expr], schema: pl.Schema, *, arrival: bool = False
+    ) -> None:
+        """Prepare.
+
+        Args:
+            aggs: each with its name.
+            schema: shown columns of the rows that are aggregated.
+            arrival: rows of a slot are in the order of arrival, not of event time; kept rows
+                lie by slot, not by window.
+        """
         self._aggs = tuple(aggs)
-        self._splits: list[Split | None] = [split(e, schema) for e in self._aggs]
+        self._arrival = arrival
+        self._splits: list[Split | None] = [
+            split(each, schema, arrival=arrival) for each in self._aggs
+        ]
         self._room = 0
         self._states: list[list[State]] = []
         self.shrink()
@@ -42,12 +55,22 @@ class Aggregator:
     @property
     def bytes(self) -> int:
         """Bytes held by states and rows."""
-        columns = (c for states in self._states for s in states for c in s.columns())
-        return sum(column.nbytes for column in columns) + self._rows.bytes
+        held = sum(state.bytes for states in self._states for state in states)
+        return held + self._rows.bytes
 
-    def over(self, rows: pl.DataFrame, by: tuple[str, ...]) -> pl.LazyFrame:
+    def over(
+        self,
+        rows: pl.DataFrame,
+        by: tuple[str, ...],
+        beside: Mapping[str, pl.Expr] = MappingProxyType({}),
+    ) -> pl.LazyFrame:
         """The batch's own aggregates: `START`, the `by` columns, then one or more columns per
         partial state (and, if rows are kept, the places of each group's rows).
+
+        Args:
+            rows: with `START`.
+            by: key columns.
+            beside: further columns → what is taken of each group's.
         """
         values: list[pl.Expr] = []
         takes: list[pl.Expr] = []
@@ -65,7 +88,8 @@ class Aggregator:
         keyed = [pl.col(START), *(pl.col(name) for name in by)]
         few = 0 < rows.height < enough()
         fed = (repeated(rows) if few else rows).lazy().with_row_index(PLACE)
-        inputs = fed.select(*keyed, PLACE, *values)
+        takes += beside.values()
+        inputs = fed.select(*keyed, PLACE, *values, *beside)
         if (
             few
         ):  # compared with the length, which polars can't move before the evaluation
@@ -95,7 +119,8 @@ class Aggregator:
         )
         slot = pl.Series(SLOT, of_row)
         kept = rows.select(*self._needed, CLOCK, PART).with_columns(slot)
-        self._rows.add(kept, rows.get_column(START).to_numpy())
+        starts = of_row if self._arrival else rows.get_column(START).to_numpy()
+        self._rows.add(kept, starts)
 
     def results(self, slots: Int64s, starts: Int64s) -> list[pl.Series]:
         """The finished aggregates of `slots`, in the order they were asked for."""
@@ -143,8 +168,8 @@ class Aggregator:
     def _from_rows(self, slots: Int64s, starts: Iterable[int]) -> dict[str, pl.Series]:
         """The aggregates that need all rows, evaluated for `slots` alone.
 
-        Order inside a window is event time, partition, arrival: rows lie in order of arrival,
-        and the sort is stable.
+        Order inside a window is event time, partition, arrival: rows of a slot lie in order of
+        arrival, and the sort is stable.
         """
         rows = self._rows.of(starts)
         rows = self._blank if rows is None else rows
@@ -155,7 +180,9 @@ class Aggregator:
         if 0 < rows.height < enough():  # a copy of a group is a group, and comes behind
             copy = pl.int_range(pl.len()) // rows.height * len(slots)
             rows = repeated(rows).with_columns(pl.col(SLOT) + copy)
-        ordered = rows.sort(CLOCK, PART, maintain_order=True)
+        ordered = rows
+        if not self._arrival:
+            ordered = rows.sort(CLOCK, PART, maintain_order=True)
         found = ordered.group_by(SLOT).agg(self._raw).sort(SLOT)
         names = [expr.meta.output_name() for expr in self._raw]
         return {name: found.get_column(name).head(len(slots)) for name in names}

@@ -87,7 +87,7 @@ class Slots:
         self.starts[new], self.ends[new] = starts[fresh], ends[fresh]
         for at in fresh:
             self._keys[found[at]] = wanted[at]
-            self._key_bytes += _size(wanted[at])
+            self._key_bytes += sized(wanted[at])
         return found, new
 
     def pop_until(self, end: int) -> Int64s:
@@ -111,10 +111,29 @@ class Slots:
             gone.extend(self._pop())
         return np.array(gone, np.int64), latest
 
+    def find(self, start: int, keys: pl.DataFrame) -> Int64s:
+        """The slot of each key of a window; -1 where there is none."""
+        window = self._windows.get(start, {})
+        wanted = plain(keys, keys.height)
+        each = (window.get(key, -1) for key in wanted)
+        return np.fromiter(each, np.int64, len(wanted))
+
+    def discard(self, slots: Int64s) -> None:
+        """Let go of single keys; as with windows, the slots are readable until `release`."""
+        starts, keys = self.starts[slots].tolist(), self._keys[slots].tolist()
+        for start, key in zip(starts, keys, strict=True):
+            del self._windows[start][key]
+        empty = {start for start in starts if not self._windows[start]}
+        for start in empty:
+            del self._windows[start]
+        if empty:
+            self._order = [each for each in self._order if each[1] not in empty]
+            heapq.heapify(self._order)
+
     def release(self, slots: Int64s) -> None:
         """Give slots of popped windows back."""
         for key in self._keys[slots].tolist():
-            self._key_bytes -= _size(key)
+            self._key_bytes -= sized(key)
         self._keys[slots] = None
         self._free.extend(slots.tolist())
         if not self._windows:
@@ -178,6 +197,21 @@ def plain(keys: pl.DataFrame, height: int) -> list[Hashable]:
     return list(zip(*columns, strict=True))
 
 
+def coded(keys: pl.DataFrame) -> tuple[Int64s, Int64s]:
+    """A number for each distinct row, as they come; each row's number, and the first row of each.
+
+    Args:
+        keys: at least one column.
+    """
+    places = keys.select(pl.int_range(pl.len()).alias("__place")).to_series()
+    grouped = keys.hstack([places]).group_by(keys.columns, maintain_order=True)
+    lists = grouped.agg("__place").get_column("__place")
+    codes = np.empty(keys.height, np.int64)
+    numbers = np.repeat(np.arange(len(lists)), lists.list.len().to_numpy())
+    codes[lists.explode().to_numpy()] = numbers
+    return codes, lists.list.first().to_numpy()
+
+
 def _values(column: pl.Series) -> list[Hashable]:
     dtype = column.dtype
     if (
@@ -222,7 +256,10 @@ def _made(dtype: Any) -> pl.DataType:
     return made
 
 
-def _size(key: Any) -> int:
-    if isinstance(key, tuple):
-        return sys.getsizeof(key) + sum(sys.getsizeof(part) for part in key)
-    return sys.getsizeof(key)
+def sized(value: Any) -> int:
+    """Bytes of a plain value, with what is in it."""
+    if isinstance(value, dict):
+        return sys.getsizeof(value) + sum(map(sized, value.values()))
+    if isinstance(value, (tuple, list)):
+        return sys.getsizeof(value) + sum(map(sized, value))
+    return sys.getsizeof(value)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import polars as pl
 
+from streamlab.engine.groups import GroupStage
+from streamlab.engine.inorder import InOrderStage
 from streamlab.engine.rowwise import KEEP
 from streamlab.engine.stage import Aggregating, Direct, Setting
+from streamlab.engine.unique import UniqueStage, UniqueWithin
 from streamlab.engine.window import WindowOperator
-from streamlab.plans.nodes import Stateful, Window, label
+from streamlab.plans.nodes import GroupBy, InOrder, Stateful, Unique, Window, label
 
 
 def stage_of(
@@ -32,6 +35,14 @@ def stage_of(
                 committing=setting.committing,
                 past=setting.past,
             )
+        case InOrder() if first is not None:
+            return InOrderStage(node, committing=setting.committing)
+        case GroupBy() if first is not None:
+            return GroupStage(node, first, max_open=setting.max_open)
+        case Unique() if first is not None and node.within is None:
+            return UniqueStage(node, first)
+        case Unique(within=within) if first is not None and within is not None:
+            return UniqueWithin(node, within, first, committing=setting.committing)
     raise TypeError(f"{label(node)} does not run batch by batch")
 
 

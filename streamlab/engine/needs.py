@@ -9,7 +9,7 @@ rows.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,14 @@ from streamlab.engine.watermark import Int64s
 
 # A record's place in its partition: the broker's timestamp and the sequence number (STAMP, SEQ).
 Place = tuple[int, int]
+
+
+class Needed(Protocol):
+    """Account of the records that an operator still needs."""
+
+    def oldest(self) -> dict[int, Place]:
+        """Per partition the oldest of them; absent where there is none."""
+        ...
 
 
 class Needs:

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from streamlab.engine.keys import grown
+from streamlab.engine.keys import grown, sized
 from streamlab.engine.watermark import Int64s
 from streamlab.plans.aggregates import Partial
 
@@ -37,8 +37,9 @@ class State(Protocol):
         """The finished aggregates."""
         ...
 
-    def columns(self) -> list[Column]:
-        """The columns, for counting their bytes."""
+    @property
+    def bytes(self) -> int:
+        """Bytes held."""
         ...
 
     def grow(self, room: int) -> None:
@@ -60,8 +61,9 @@ class _Columns:
             name: np.full(0, start, dtype) for name, (dtype, start) in starts.items()
         }
 
-    def columns(self) -> list[Column]:
-        return list(self._held.values())
+    @property
+    def bytes(self) -> int:
+        return sum(column.nbytes for column in self._held.values())
 
     def grow(self, room: int) -> None:
         for name, column in self._held.items():
@@ -215,6 +217,68 @@ class Truth(_Columns):
         return pl.Series(self._held["value"][slots])
 
 
+class Edge(_Columns):
+    """The first or the last value in the order of arrival, of any type."""
+
+    def __init__(self, partial: Partial) -> None:
+        self._result, self._first = partial.result, partial.kind == "first"
+        plain = partial.result.is_numeric() or partial.result == pl.Boolean
+        self._objects = not plain or partial.result.is_decimal()
+        dtype = np.object_ if self._objects else _numpy_type(partial.result)
+        self._values_bytes = 0
+        super().__init__(
+            value=(dtype, None if self._objects else 0),
+            there=(np.bool_, False),
+            filled=(np.bool_, False),
+        )
+
+    @property
+    def bytes(self) -> int:
+        return super().bytes + self._values_bytes
+
+    def exprs(self, value: pl.Expr) -> Sequence[pl.Expr]:
+        return [value.first() if self._first else value.last(), value.len()]
+
+    def merge(self, slots: Int64s, parts: Sequence[pl.Series]) -> None:
+        some = parts[1].to_numpy() > 0
+        if self._first:
+            some &= ~self._held["there"][slots]
+        slots, values = slots[some], parts[0].filter(pl.Series(some))
+        self._held["there"][slots] = True
+        self._held["filled"][slots] = values.is_not_null().to_numpy()
+        self._held["value"][slots] = self._taken(slots, values)
+
+    def _taken(self, slots: Int64s, values: pl.Series) -> Column:
+        if not self._objects:
+            zero = False if values.dtype == pl.Boolean else 0
+            return values.fill_null(zero).to_numpy()
+        physical = values.to_physical() if _is_odd(values.dtype) else values
+        found = np.empty(len(values), np.object_)
+        found[:] = physical.to_list()
+        self._values_bytes += sum(sized(value) for value in found)
+        self._values_bytes -= sum(sized(value) for value in self._held["value"][slots])
+        return found
+
+    def read(self, slots: Int64s) -> pl.Series:
+        values, there = self._held["value"][slots], self._held["filled"][slots]
+        if not self._objects:
+            return _masked(pl.Series(values), there).cast(self._result)
+        if not _is_odd(self._result):
+            return pl.Series(values.tolist(), dtype=self._result)
+        physical = pl.Series([], dtype=self._result).to_physical().dtype
+        return pl.Series(values.tolist(), dtype=physical).cast(self._result)
+
+    def reset(self, slots: Int64s) -> None:
+        if self._objects:
+            self._values_bytes -= sum(sized(v) for v in self._held["value"][slots])
+        super().reset(slots)
+
+
+def _is_odd(dtype: pl.DataType) -> bool:
+    """Whether Python's own values would not be exact."""
+    return dtype.is_temporal() or dtype.is_nested()
+
+
 _KINDS: dict[str, Callable[[Partial], State]] = {
     "sum": Sum,
     "count": Sum,
@@ -226,6 +290,8 @@ _KINDS: dict[str, Callable[[Partial], State]] = {
     "std": Spread,
     "any": Truth,
     "all": Truth,
+    "first": Edge,
+    "last": Edge,
 }
 
 
