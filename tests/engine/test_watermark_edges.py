@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from streamlab.engine.outcome import Batch
-from streamlab.engine.watermark import NONE, Watermark
+from streamlab.engine.watermark import FOREVER, NONE, Watermark
 from streamlab.plans.nodes import Source
 from tests.engine.lab import Lab, seconds, table, window
 
@@ -33,6 +33,13 @@ def test_rows_in_order_are_as_of_one_partition_and_the_frontier_goes_before_them
         [21],
         21,
     )
+
+
+def test_the_end_of_rows_in_order_is_no_time():
+    mark = Watermark()
+    last = Batch(pl.DataFrame(), frozenset(), final=True, frontier=FOREVER)
+
+    assert followed(mark, [3, 5], [0, 1], last) == ([3, 5], 5)
 
 
 def test_rows_in_any_order_wait_for_every_partition_that_holds():

@@ -7,13 +7,17 @@ from tests.mutate.mutant import Mutant
 _WATERMARK = ("tests/engine/test_watermark.py",)
 _WINDOWS = ("tests/engine/test_windows.py",)
 _ORDERED = ("tests/engine/test_watermark_edges.py",)
-_FILE, _ASSIGN, _VERDICT = "engine/watermark.py", "engine/assign.py", "engine/verdict.py"
+_FILE, _ASSIGN, _VERDICT = (
+    "engine/watermark.py",
+    "engine/assign.py",
+    "engine/verdict.py",
+)
 
 LATE = (
     Mutant(
         "a bad time moves the watermark",
         _FILE,
-        "seen = np.where(good, times, NONE)",
+        "seen = times if good.all() else np.where(good, times, NONE)",
         "seen = times",
         "one record dated 2099 closes every window",
         _WATERMARK,
@@ -91,18 +95,66 @@ LATE = (
         _WATERMARK,
     ),
     Mutant(
+        "a run is not a running maximum",
+        _FILE,
+        "line = np.maximum.accumulate(seen[start:stop])",
+        "line = seen[start:stop].copy()",
+        "a row out of order takes the watermark back",
+        _WATERMARK,
+    ),
+    Mutant(
+        "a run forgets its partition's newest time",
+        _FILE,
+        "np.maximum(line, self.newest.get(part, NONE), out=line)",
+        "pass",
+        "verdicts hang on how the stream was cut",
+        _WATERMARK,
+    ),
+    Mutant(
+        "a run does not wait for other partitions",
+        _FILE,
+        "still = [self.newest.get(each, NONE) for each in holding - {part}]",
+        "still: list[int] = []",
+        "rows of slow partitions are late",
+        _WATERMARK,
+    ),
+    Mutant(
+        "a run of an idle partition holds all the same",
+        _FILE,
+        "mine = line if part in holding else np.full_like(line, least)",
+        "mine = line",
+        "a partition that wakes up stops all windows",
+        _WATERMARK,
+    ),
+    Mutant(
+        "with all partitions idle only the run's own counts",
+        _FILE,
+        "np.maximum(line, max(others, default=NONE), out=marks[start:stop])",
+        "marks[start:stop] = line",
+        "verdicts hang on how the stream was cut",
+        _WATERMARK,
+    ),
+    Mutant(
+        "the end is a time",
+        _FILE,
+        "if batch.frontier != FOREVER:",
+        "if True:",
+        "the watermark of an input at its end is the year 294247",
+        _ORDERED,
+    ),
+    Mutant(
         "a copy shares its partitions",
         _FILE,
-        "return Watermark(self.mark, dict(self.newest))",
-        "return Watermark(self.mark, self.newest)",
+        "return Watermark(self.mark, dict(self.newest), self.runs)",
+        "return Watermark(self.mark, self.newest, self.runs)",
         "a batch that fails has moved the watermark",
         _WATERMARK,
     ),
     Mutant(
         "the frontier is not a watermark",
         _FILE,
-        "self.mark = max(self.mark, batch.frontier)",
-        "pass",
+        "            self.mark = max(self.mark, batch.frontier)",
+        "            pass",
         "windows over rows in order close only with the next row",
         _ORDERED,
     ),

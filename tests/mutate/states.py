@@ -230,7 +230,7 @@ _PLACES = (
     ),
     _slot(
         "bytes of keys that are gone still count",
-        "self._key_bytes -= _size(key)",
+        "self._key_bytes -= sized(key)",
         "self._key_bytes -= 0",
         "the state's limit is met by keys long gone",
     ),
