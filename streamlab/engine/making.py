@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from streamlab.engine.groups import GroupStage
+from streamlab.engine.hopping import HoppingOperator
 from streamlab.engine.inorder import InOrderStage
 from streamlab.engine.rowwise import KEEP
 from streamlab.engine.stage import Aggregating, Direct, Setting
@@ -27,7 +28,7 @@ def stage_of(
     first = schemas[0]
     match node:
         case Window() if first is not None:
-            return WindowOperator(
+            return _kind_of_window(node)(
                 node,
                 first,
                 began=setting.began,
@@ -42,8 +43,12 @@ def stage_of(
         case Unique() if first is not None and node.within is None:
             return UniqueStage(node, first)
         case Unique(within=within) if first is not None and within is not None:
-            return UniqueWithin(node, within, first, committing=setting.committing)
+            return UniqueWithin(node, within, first, setting)
     raise TypeError(f"{label(node)} does not run batch by batch")
+
+
+def _kind_of_window(node: Window) -> type[WindowOperator]:
+    return WindowOperator if node.period is None else HoppingOperator
 
 
 def _shown(rows: pl.DataFrame) -> pl.Schema:

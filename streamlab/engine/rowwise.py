@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from streamlab import changes
 from streamlab.changes import HIDDEN, STAMP
 from streamlab.engine.copies import enough, repeated
 from streamlab.engine.engines import engine
@@ -23,7 +24,7 @@ from streamlab.plans.nodes import (
     row_wise,
 )
 
-ROW = "__row"  # place of the row in the batch
+ROW = changes.ROW
 _PASS = "__pass"  # noqa: S105 - whether a filter lets the row through
 KEEP = (*HIDDEN, ROW)
 _MOST = 10_000  # rows of a batch that is run again because few of them passed a filter
