@@ -60,11 +60,13 @@ class Aggregator:
         self._needed = _columns_of(self._raw, schema)
         self._rows = RawRows()
         columns = {name: schema[name] for name in self._needed}
-        self._order = [CLOCK, PART, *([NUMBER] if numbered else [])]
-        self._arrived = 0
-        place = {CLOCK: pl.Int64(), PART: pl.Int32(), NUMBER: pl.Int64()}
-        hidden = {**{n: place[n] for n in self._order}, SLOT: pl.Int64()}
-        self._blank = pl.DataFrame(schema={**columns, **hidden})
+        order: dict[str, pl.DataType] = {}
+        if not arrival:
+            order = {CLOCK: pl.Int64(), PART: pl.Int32()}
+        if numbered:
+            order[NUMBER] = pl.Int64()
+        self._order, self._arrived = list(order), 0
+        self._blank = pl.DataFrame(schema={**columns, **order, SLOT: pl.Int64()})
 
     @property
     def bytes(self) -> int:
@@ -272,10 +274,9 @@ class Aggregator:
         if 0 < rows.height < enough():  # a copy of a group is a group, and comes behind
             copy = pl.int_range(pl.len()) // rows.height * count
             rows = repeated(rows).with_columns(pl.col(SLOT) + copy)
-        ordered = rows
-        if not self._arrival:
-            ordered = rows.sort(self._order, maintain_order=True)
-        found = ordered.group_by(SLOT).agg(self._raw).sort(SLOT)
+        if self._order:
+            rows = rows.sort(*self._order, maintain_order=True)
+        found = rows.group_by(SLOT).agg(self._raw).sort(SLOT)
         names = [expr.meta.output_name() for expr in self._raw]
         return {name: found.get_column(name).head(count) for name in names}
 

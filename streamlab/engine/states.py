@@ -242,13 +242,27 @@ class Truth(_Columns):
         return pl.Series(self._held["value"][slots])
 
 
+_PLAIN = (
+    pl.Int8,
+    pl.Int16,
+    pl.Int32,
+    pl.Int64,
+    pl.UInt8,
+    pl.UInt16,
+    pl.UInt32,
+    pl.UInt64,
+    pl.Float32,
+    pl.Float64,
+    pl.Boolean,
+)
+
+
 class Edge(_Columns):
     """The first or the last value in the order of arrival, of any type."""
 
     def __init__(self, partial: Partial) -> None:
         self._result, self._first = partial.result, partial.kind == "first"
-        plain = partial.result.is_numeric() or partial.result == pl.Boolean
-        self._objects = not plain or partial.result.is_decimal()
+        self._objects = not isinstance(partial.result, _PLAIN)
         dtype = np.object_ if self._objects else _numpy_type(partial.result)
         self._values_bytes = 0
         super().__init__(

@@ -106,6 +106,11 @@ class WindowOperator:
         return self._slots.bytes + self._aggregator.bytes + kept
 
     @property
+    def holds(self) -> str:
+        """How many rows of open windows there are."""
+        return f"{self._slots.used:,} open windows, one per key"
+
+    @property
     def watermark(self) -> datetime | None:
         """Watermark less lateness; None before there is one, or for integers."""
         limit = self._less_lateness(self._watermark.mark)
