@@ -13,19 +13,24 @@ import polars.selectors as cs
 
 from streamlab.changes import PART, TIME, WINDOW_END
 from streamlab.errors import UsageError
-from streamlab.parity.keyed import Times, group_table, times_of, unique_table
+from streamlab.parity.joins import combined_table
+from streamlab.parity.keyed import group_table, times_of, unique_table
+from streamlab.parity.order import ordered_table, running_table
 from streamlab.parity.table import KEY, SCALE, Given, Table
 from streamlab.parity.windows import closed_table, window_table
 from streamlab.plans.nodes import (
     Closed,
     Filter,
     GroupBy,
+    InOrder,
     Node,
     Rename,
     RowWise,
+    Running,
     Select,
     Source,
     Stateful,
+    TwoSided,
     Unique,
     Window,
     WithColumns,
@@ -112,7 +117,11 @@ def _table(node: Node, given: Given) -> Table:
     """The answer of a step, as far as the live one has got."""
     if isinstance(node, Source):
         return Table(given.rows[id(node)])
-    table = _answer(node, _table(node.parent, given), given)
+    above = _table(node.parent, given)
+    if isinstance(node, TwoSided):
+        table = combined_table(node, above, _table(node.other, given))
+    else:
+        table = _answer(node, above, given)
     step = node.parent if isinstance(node, Closed) else node
     limit = given.reached.get(id(step))
     if not isinstance(node, (Closed, Stateful)) or not table.prefix or limit is None:
@@ -128,25 +137,29 @@ def _answer(node: Node, above: Table, given: Given) -> Table:
     late = given.late.get(id(node))
     match node:
         case Window() if TIME in above.frame.columns:
-            return window_table(node, above.frame, late)
+            found = window_table(node, above.frame, late)
         case Closed():
-            return closed_table(node, above)
-        case GroupBy():
-            dead = given.tombstones.get(id(source_of(node)))
-            return group_table(node, above.frame, _times(node, given), dead)
-        case Unique():
-            return unique_table(node, above, _times(node, given))
+            found = closed_table(node, above)
+        case GroupBy() | Unique():
+            found = _keyed(node, above, given)
+        case InOrder():
+            found = ordered_table(node, above, late)
+        case Running():
+            found = running_table(node, above)
         case _ if isinstance(node, RowWise):
             frame = row_wise(node, above.frame.lazy(), above.keep).collect()
-            return above._replace(frame=frame, state=_state_after(node, above.state))
-    raise UsageError(
-        f"{label(node)} has no batch answer to compare with: what it gives hangs on when it "
-        "was asked."
-    )
+            state = _state_after(node, above.state)
+            found = above._replace(frame=frame, state=state)
+        case _:
+            raise UsageError(
+                f"{label(node)} has no batch answer to compare with: what it gives hangs on "
+                "when it was asked."
+            )
+    return found
 
 
-def _times(node: GroupBy | Unique, given: Given) -> Times:
-    """How event time goes on for a step: as the rows do that its row-wise steps begin with."""
+def _keyed(node: GroupBy | Unique, above: Table, given: Given) -> Table:
+    """Of a step for which the order of arrival counts, and how far event time had come."""
     origin = node.parent
     while isinstance(origin, RowWise):
         origin = origin.parent
@@ -156,7 +169,11 @@ def _times(node: GroupBy | Unique, given: Given) -> Times:
         steps = chain(origin)
         closed = any(isinstance(each, Closed) for each in steps)
         parts = set((rows if closed else given.rows[id(steps[0])])[PART])
-    return times_of(rows, parts, ordered=is_ordered(origin))
+    times = times_of(rows, parts, ordered=is_ordered(origin))
+    if isinstance(node, Unique):
+        return unique_table(node, above, times)
+    dead = given.tombstones.get(id(source_of(node)))
+    return group_table(node, above.frame, times, dead)
 
 
 def _window_above(node: Node) -> Node | None:
