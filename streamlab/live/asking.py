@@ -217,14 +217,18 @@ def judging(node: nodes.Node) -> nodes.Window | nodes.InOrder | None:
 
 
 def explain(node: nodes.Node, schema: pl.Schema | None) -> str:
-    """One line per step; a window says how each aggregate is kept."""
+    """One line per step; a window and a running group say how each aggregate is kept."""
     lines = []
     for step in nodes.chain(node):
         lines.append(nodes.label(step))
-        if isinstance(step, nodes.Window) and schema is not None:
+        if isinstance(step, nodes.GroupBy) and step.compacted:
+            lines.append("    the newest row of each key: kept in the frame itself")
+        elif isinstance(step, nodes.Revising) and schema is not None:
             columns = output_schema(step.parent, schema)
+            arrival = isinstance(step, nodes.GroupBy)
             lines.extend(
-                f"    {agg.meta.output_name()}: {aggregates.explain(agg, columns)}"
+                f"    {agg.meta.output_name()}: "
+                f"{aggregates.explain(agg, columns, arrival=arrival)}"
                 for agg in step.aggs
             )
     return "\n".join(lines)
