@@ -6,9 +6,10 @@ import polars as pl
 
 from streamlab.engine.inorder import InOrderStage
 from streamlab.engine.rowwise import KEEP
+from streamlab.engine.running import RunningStage
 from streamlab.engine.stage import Aggregating, Direct, Setting
 from streamlab.engine.window import WindowOperator
-from streamlab.plans.nodes import InOrder, Stateful, Window, label
+from streamlab.plans.nodes import InOrder, Running, Stateful, Window, label
 
 
 def stage_of(
@@ -35,6 +36,8 @@ def stage_of(
             )
         case InOrder() if first is not None:
             return InOrderStage(node, committing=setting.committing)
+        case Running() if first is not None:
+            return RunningStage(node, first)
     raise TypeError(f"{label(node)} does not run batch by batch")
 
 
