@@ -11,6 +11,7 @@ from streamlab.engine.joining import JoinStage
 from streamlab.engine.merging import MergeStage
 from streamlab.engine.rowwise import KEEP
 from streamlab.engine.sessions import SessionOperator
+from streamlab.engine.running import RunningStage
 from streamlab.engine.stage import Aggregating, Direct, Setting
 from streamlab.engine.unique import UniqueStage, UniqueWithin
 from streamlab.engine.window import WindowOperator
@@ -24,6 +25,7 @@ from streamlab.plans.nodes import (
     Window,
     label,
 )
+from streamlab.plans.nodes import InOrder, Running, Stateful, Window, label
 
 
 def stage_of(
@@ -64,6 +66,8 @@ def _one_sided(
             return UniqueStage(node, first)
         case Unique(within=within) if first is not None and within is not None:
             return UniqueWithin(node, within, first, setting)
+        case Running() if first is not None:
+            return RunningStage(node, first)
     raise TypeError(f"{label(node)} does not run batch by batch")
 
 
