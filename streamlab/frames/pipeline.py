@@ -16,6 +16,7 @@ from streamlab.changes import Change
 from streamlab.engine.graph import Standing
 from streamlab.engine.needs import Low
 from streamlab.engine.outcome import Batch, Outcome
+from streamlab.errors import StreamStoppedError
 from streamlab.frames.failures import describe, too_large
 from streamlab.frames.joining import first_time
 from streamlab.frames.members import (
@@ -84,6 +85,7 @@ class Pipeline:
         self.members: list[Member] = [self.root, self.errors]
         self.published = Published(0, 0, 0, {}, {})
         self.recompute: Callable[[Member], None] = lambda _: None
+        self.settled: Callable[[], None] = lambda: None
         self.outlets = Outlets()
         self._wiring = Wiring(
             self.root,
@@ -116,6 +118,7 @@ class Pipeline:
             self._wiring.connect(member, self.published.done)
         self._publish()
         self._recompute([member])
+        self.settled()
         return member
 
     def _recompute(self, members: Iterable[Member]) -> None:
@@ -147,6 +150,10 @@ class Pipeline:
         member.tell(appended(pl.DataFrame()))
         member.close()
         self._publish()
+        self.outlets.lost(
+            member, StreamStoppedError(f"{label(member.node)} was stopped")
+        )
+        self.settled()
 
     def close(self) -> None:
         """Give up all state; the last version stays readable."""
@@ -165,6 +172,8 @@ class Pipeline:
     def restart(self, *, from_start: bool) -> None:
         """Forget all records, as before the first one; the frames stay, and begin anew."""
         told: Told = {}
+        for tap in self.outlets.taps:
+            tap.anew()
         for member in self.members:
             change = member.restart()
             if change is not None:
@@ -177,6 +186,7 @@ class Pipeline:
         for member, change in told.items():
             member.tell(change)
         self._recompute(self.members)
+        self.settled()
 
     @property
     def from_start(self) -> bool:
@@ -256,6 +266,7 @@ class Pipeline:
         if taken.received:
             self._recompute(self.members)
         self.outlets.put(number, told)
+        self.settled()
         return None if self._past is None else graph.low
 
     def _put_derived(self, outcomes: Mapping[int, Outcome]) -> Told:
@@ -281,6 +292,7 @@ class Pipeline:
     def _take(self, member: Member, outcome: Outcome) -> Change | None:
         """Take what the graph says of one frame; None if nothing changed."""
         change = outcome.change
+        self.outlets.offer(member, outcome)
         member.counts.add(outcome.counts)
         member.evicted += outcome.evicted
         member.hidden_key = outcome.hidden_key
@@ -339,6 +351,7 @@ class Pipeline:
         )
         member.fail(error, failure)
         self._disconnect(member)
+        self.outlets.lost(member, error)
 
     def _publish(
         self,

@@ -196,6 +196,7 @@ class Verbs(Reading):
     def _child(self, node: nodes.Node) -> Self:
         self._refuse_computed(node)
         known = self._feed.spec.source.schema
+        known = known if nodes.is_known(node) else None
         if known is not None and not isinstance(self._node, (nodes.Late, nodes.Closed)):
             output_schema(node, known)  # a misspelt column is said now, not ticks later
         return self._make(node)
