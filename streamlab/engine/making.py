@@ -8,9 +8,18 @@ from streamlab.engine.groups import GroupStage
 from streamlab.engine.inorder import InOrderStage
 from streamlab.engine.rowwise import KEEP
 from streamlab.engine.stage import Aggregating, Direct, Setting
+from streamlab.engine.trail import TrailStage
 from streamlab.engine.unique import UniqueStage, UniqueWithin
 from streamlab.engine.window import WindowOperator
-from streamlab.plans.nodes import GroupBy, InOrder, Stateful, Unique, Window, label
+from streamlab.plans.nodes import (
+    GroupBy,
+    InOrder,
+    Stateful,
+    Trail,
+    Unique,
+    Window,
+    label,
+)
 
 
 def stage_of(
@@ -23,6 +32,14 @@ def stage_of(
         rows: of each input, rows as they will come; None where their columns are not known.
         setting: see there.
     """
+    return (
+        TrailStage(node) if isinstance(node, Trail) else _stage_of(node, rows, setting)
+    )
+
+
+def _stage_of(
+    node: Stateful, rows: tuple[pl.DataFrame | None, ...], setting: Setting
+) -> Aggregating | Direct:
     schemas = [None if each is None else _shown(each) for each in rows]
     first = schemas[0]
     match node:

@@ -47,6 +47,7 @@ from streamlab.plans.kinds import (
     Source,
     Stateful,
     StaticJoin,
+    Trail,
     TwoSided,
     Unique,
     Unnest,
@@ -56,6 +57,7 @@ from streamlab.plans.kinds import (
 from streamlab.plans.steady import SIGNS, steady
 
 __all__ = [
+    "TRAIL_SCHEMA",
     "Closed",
     "Drop",
     "Errors",
@@ -76,6 +78,7 @@ __all__ = [
     "Source",
     "Stateful",
     "StaticJoin",
+    "Trail",
     "TwoSided",
     "Unique",
     "Unnest",
@@ -98,6 +101,17 @@ __all__ = [
 ]
 
 _MARK = "__mark"
+_UTC = pl.Datetime("us", "UTC")
+TRAIL_SCHEMA = pl.Schema(
+    {
+        "event_time": _UTC,
+        "arrived": _UTC,
+        "partition": pl.Int32(),
+        "row": pl.String(),
+        "watermark": _UTC,
+        "seen": _UTC,
+    }
+)
 
 
 def row_wise(node: RowWise, lf: pl.LazyFrame, keep: Sequence[str]) -> pl.LazyFrame:
@@ -249,6 +263,8 @@ def _stateful_schema(node: Stateful, schema: pl.Schema) -> pl.Schema:
             _check_columns(node.subset, schema)
         case Running():
             lf = getattr(lf, node.verb)(*node.exprs)
+        case Trail():
+            return TRAIL_SCHEMA
         case StaticJoin():
             lf = lf.join(node.table.lazy(), how=node.how, **node.options)
     return lf.collect().schema
