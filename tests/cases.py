@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
-_SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
-
-settings.register_profile(
-    "ci", deadline=None, max_examples=1_000, suppress_health_check=_SLOW
+_SHARED = settings(
+    deadline=None,  # how long a case takes hangs on what else the machine does
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+settings.register_profile("ci", _SHARED, max_examples=1_000)
+settings.register_profile("laptop", _SHARED, max_examples=20)
+# For `python -m tests.mutate`: the same cases every time, and the first that fails will do.
 settings.register_profile(
-    "laptop", deadline=None, max_examples=20, suppress_health_check=_SLOW
+    "mutants",
+    _SHARED,
+    max_examples=20,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
 )
 
 
 def load() -> None:
     """Take the profile that fits where the tests run."""
-    settings.load_profile("ci" if os.environ.get("CI") else "laptop")
+    name = "ci" if os.environ.get("CI") else "laptop"
+    settings.load_profile("mutants" if os.environ.get("MUTANT") else name)
 
 
 def cases(share: float = 1.0) -> settings:
-    """So many of the profile's examples, for a test that costs more or less than others."""
-    load()
-    most = settings.get_current_profile_name()
-    examples = settings.get_profile(most).max_examples
-    return settings(
-        deadline=None,
-        max_examples=max(3, round(examples * share)),
-        suppress_health_check=_SLOW,
-    )
+    """So many of the profile's cases, for a test that costs more or less than others."""
+    most: int = settings().max_examples
+    return settings(max_examples=max(3, round(most * share)))

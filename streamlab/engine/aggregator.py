@@ -10,6 +10,7 @@ import polars as pl
 
 from streamlab.changes import PART
 from streamlab.engine.copies import enough, repeated
+from streamlab.engine.hops import within
 from streamlab.engine.rawrows import SLOT, RawRows
 from streamlab.engine.states import State, state_of
 from streamlab.engine.watermark import Int64s
@@ -49,8 +50,9 @@ class Aggregator:
         self._needed = _columns_of(self._raw, schema)
         self._rows = RawRows()
         columns = {name: schema[name] for name in self._needed}
-        hidden = {CLOCK: pl.Int64(), PART: pl.Int32(), SLOT: pl.Int64()}
-        self._blank = pl.DataFrame(schema={**columns, **hidden})
+        order = {} if arrival else {CLOCK: pl.Int64(), PART: pl.Int32()}
+        self._order = list(order)
+        self._blank = pl.DataFrame(schema={**columns, **order, SLOT: pl.Int64()})
 
     @property
     def bytes(self) -> int:
@@ -99,7 +101,7 @@ class Aggregator:
     def merge(
         self, slots: Int64s, new: Int64s, room: int, groups: pl.DataFrame
     ) -> None:
-        """Add a batch's aggregates; row i of `groups` belongs to `slots[i]`."""
+        """Add a batch's aggregates; row i of `groups` belongs to `slots[i]`, all distinct."""
         for number, (_, state) in enumerate(self._partials()):
             if room > self._room:
                 state.grow(room)
@@ -108,19 +110,71 @@ class Aggregator:
             state.merge(slots, [groups.get_column(name) for name in names])
         self._room = max(room, self._room)
 
+    def spread(
+        self, place: Int64s, slots: Int64s, new: Int64s, room: int, groups: pl.DataFrame
+    ) -> None:
+        """`merge` where a group may go to several slots, and a slot may be given several.
+
+        Args:
+            place: rows of `groups`.
+            slots: where each goes.
+            new: slots without anything in them yet.
+            room: slots there are.
+            groups: the batch's aggregates.
+        """
+        if not self._partials():
+            self._room = max(room, self._room)
+            return
+        for turn in turns(slots):
+            which = pl.Series(place[turn], dtype=pl.UInt32)
+            self.merge(slots[turn], new, room, groups[which])
+            new = new[:0]
+
+    def absorb(self, slots: Int64s, others: Int64s) -> None:
+        """Add to each slot what is in another one, which is not used any more."""
+        for turn in turns(slots):
+            for _, state in self._partials():
+                state.merge(slots[turn], state.parts(others[turn]))
+
     def keep(self, slots: Int64s, groups: pl.DataFrame, rows: pl.DataFrame) -> None:
         """Keep the batch's rows, if any aggregation needs them (after `merge`)."""
+        if self._raw:
+            start = groups.get_column(START).to_numpy()
+            windows = slots if self._arrival else start
+            self.keep_in(np.arange(groups.height), slots, windows, groups, rows)
+
+    def keep_in(
+        self,
+        place: Int64s,
+        slots: Int64s,
+        windows: Int64s,
+        groups: pl.DataFrame,
+        rows: pl.DataFrame,
+    ) -> None:
+        """The same where a group may go to several slots: a row is kept for each of them.
+
+        Args:
+            place: rows of `groups`, rising.
+            slots: where each goes.
+            windows: under which each is forgotten.
+            groups: the batch's aggregates.
+            rows: the batch's rows.
+        """
         if not self._raw:
             return
         lists = groups.get_column(PLACE)
-        of_row = np.empty(rows.height, np.int64)
-        of_row[lists.explode().to_numpy()] = np.repeat(
-            slots, lists.list.len().to_numpy()
-        )
-        slot = pl.Series(SLOT, of_row)
-        kept = rows.select(*self._needed, CLOCK, PART).with_columns(slot)
-        starts = of_row if self._arrival else rows.get_column(START).to_numpy()
-        self._rows.add(kept, starts)
+        group = np.empty(rows.height, np.int64)
+        of_group = lists.list.len().to_numpy()
+        group[lists.explode().to_numpy()] = np.repeat(np.arange(len(lists)), of_group)
+        counts = np.bincount(place, minlength=len(lists))
+        begin = np.cumsum(counts) - counts
+        copies = counts[group]
+        row = np.repeat(np.arange(rows.height), copies)
+        at = begin[group[row]] + within(copies)
+        kept = rows.select(*self._needed, *self._order)
+        if len(row) != rows.height:
+            kept = kept[pl.Series(row, dtype=pl.UInt32)]
+        self._rows.add(kept.with_columns(pl.Series(SLOT, slots[at])), windows[at])
 
     def results(self, slots: Int64s, starts: Int64s) -> list[pl.Series]:
         """The finished aggregates of `slots`, in the order they were asked for."""
@@ -180,10 +234,9 @@ class Aggregator:
         if 0 < rows.height < enough():  # a copy of a group is a group, and comes behind
             copy = pl.int_range(pl.len()) // rows.height * len(slots)
             rows = repeated(rows).with_columns(pl.col(SLOT) + copy)
-        ordered = rows
-        if not self._arrival:
-            ordered = rows.sort(CLOCK, PART, maintain_order=True)
-        found = ordered.group_by(SLOT).agg(self._raw).sort(SLOT)
+        if self._order:
+            rows = rows.sort(*self._order, maintain_order=True)
+        found = rows.group_by(SLOT).agg(self._raw).sort(SLOT)
         names = [expr.meta.output_name() for expr in self._raw]
         return {name: found.get_column(name).head(len(slots)) for name in names}
 
@@ -203,3 +256,13 @@ def _is_plain(each: Split) -> bool:
     if len(each.partials) != 1:
         return False
     return each.final.meta.undo_aliases().meta.eq(pl.col(each.partials[0].name))
+
+
+def turns(slots: Int64s) -> list[Int64s]:
+    """Places, in as few parts as there can be so that no slot comes twice in one."""
+    order = np.argsort(slots, kind="stable")
+    _, counts = np.unique(slots, return_counts=True)
+    if not len(counts):
+        return []
+    turn = within(counts)
+    return [np.sort(order[turn == each]) for each in range(int(counts.max()))]

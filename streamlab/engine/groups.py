@@ -57,6 +57,9 @@ class GroupStage:
 
     A compacted view's rows are the frame's own: here are only its keys. One worker thread owns
     it; nothing changes before `commit`.
+
+    Attributes:
+        max_open: keys kept at most.
     """
 
     needs: Needs | None = None
@@ -65,7 +68,7 @@ class GroupStage:
 
     def __init__(self, node: GroupBy, schema: pl.Schema, *, max_open: int) -> None:
         """Make it for rows of `schema` (shown columns); `max_open`: keys kept."""
-        self._node, self._most = node, max_open
+        self._node, self.max_open = node, max_open
         self._columns = [name for name in schema if name not in node.by]
         self._slots = Slots([schema[name] for name in node.by])
         aggs = () if node.compacted else node.aggs
@@ -238,7 +241,7 @@ class GroupStage:
             limit = less(self._watermark.mark, self._ttl)
             gone.append(np.setdiff1d(self._expiry.due(limit), gone[-1]))
         going = np.concatenate(gone)
-        many = self._slots.used - len(going) - self._most
+        many = self._slots.used - len(going) - self.max_open
         if many <= 0:
             return going, 0
         left = np.setdiff1d(self._slots.all(), going)

@@ -68,8 +68,13 @@ class Slots:
     def place(
         self, starts: Int64s, ends: Int64s, keys: pl.DataFrame
     ) -> tuple[Int64s, Int64s]:
-        """The slot of each (window, key), which must be distinct, and those that are new."""
-        wanted = plain(keys, len(starts))
+        """The slot of each (window, key), and those that are new."""
+        return self.put(starts, ends, plain(keys, len(starts)))
+
+    def put(
+        self, starts: Int64s, ends: Int64s, wanted: Sequence[Hashable]
+    ) -> tuple[Int64s, Int64s]:
+        """The same for keys that `plain` has made."""
         found = np.empty(len(wanted), np.int64)
         fresh: list[int] = []
         for at, (start, key) in enumerate(zip(starts.tolist(), wanted, strict=True)):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import polars as pl
 
 from streamlab.engine.groups import GroupStage
+from streamlab.engine.hopping import HoppingOperator
 from streamlab.engine.inorder import InOrderStage
+from streamlab.engine.joining import JoinStage
+from streamlab.engine.merging import MergeStage
 from streamlab.engine.rowwise import KEEP
 from streamlab.engine.stage import Aggregating, Direct, Setting
 from streamlab.engine.trail import TrailStage
@@ -14,8 +17,10 @@ from streamlab.engine.window import WindowOperator
 from streamlab.plans.nodes import (
     GroupBy,
     InOrder,
+    Join,
     Stateful,
     Trail,
+    TwoSided,
     Unique,
     Window,
     label,
@@ -32,19 +37,21 @@ def stage_of(
         rows: of each input, rows as they will come; None where their columns are not known.
         setting: see there.
     """
-    return (
-        TrailStage(node) if isinstance(node, Trail) else _stage_of(node, rows, setting)
-    )
+    if isinstance(node, Trail):
+        return TrailStage(node)
+    if isinstance(node, TwoSided):
+        return JoinStage(node) if isinstance(node, Join) else MergeStage(node)
+    return _one_sided(node, rows, setting)
 
 
-def _stage_of(
+def _one_sided(
     node: Stateful, rows: tuple[pl.DataFrame | None, ...], setting: Setting
 ) -> Aggregating | Direct:
     schemas = [None if each is None else _shown(each) for each in rows]
     first = schemas[0]
     match node:
         case Window() if first is not None:
-            return WindowOperator(
+            return _kind_of_window(node)(
                 node,
                 first,
                 began=setting.began,
@@ -59,8 +66,12 @@ def _stage_of(
         case Unique() if first is not None and node.within is None:
             return UniqueStage(node, first)
         case Unique(within=within) if first is not None and within is not None:
-            return UniqueWithin(node, within, first, committing=setting.committing)
+            return UniqueWithin(node, within, first, setting)
     raise TypeError(f"{label(node)} does not run batch by batch")
+
+
+def _kind_of_window(node: Window) -> type[WindowOperator]:
+    return WindowOperator if node.period is None else HoppingOperator
 
 
 def _shown(rows: pl.DataFrame) -> pl.Schema:

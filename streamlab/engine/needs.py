@@ -67,7 +67,8 @@ class Bounds(NamedTuple):
     """Between which windows an operator stands, in the unit of the window.
 
     Attributes:
-        over: windows that end by then are over, closed and delivered or given up.
+        over: windows that end by then are over, closed and delivered or given up; of
+            `unique(within=)` how far time had come.
         whole_from: windows that start before are partial: reading began within them. None if
             none is.
     """
@@ -77,7 +78,7 @@ class Bounds(NamedTuple):
 
 
 class Past(NamedTuple):
-    """What a window operator knows of an earlier reading that it goes on with.
+    """What an operator knows of an earlier reading that it goes on with.
 
     Attributes:
         bounds: where the earlier reading's operator stood.

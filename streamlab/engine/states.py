@@ -33,6 +33,10 @@ class State(Protocol):
         """Add a batch's groups; `parts` are the columns of `exprs`, one row per slot."""
         ...
 
+    def parts(self, slots: Int64s) -> Sequence[pl.Series]:
+        """What is there, as `merge` takes it: for slots that another one absorbs."""
+        ...
+
     def read(self, slots: Int64s) -> pl.Series:
         """The finished aggregates."""
         ...
@@ -96,6 +100,9 @@ class Sum(_Columns):
         total = self._held["total"]
         total[slots] += _numbers(parts[0]).to_numpy().astype(total.dtype)
 
+    def parts(self, slots: Int64s) -> Sequence[pl.Series]:
+        return [pl.Series(self._held["total"][slots])]
+
     def read(self, slots: Int64s) -> pl.Series:
         values = self._held["total"][slots].astype(self._dtype)
         return pl.Series(values).cast(self._result)
@@ -127,6 +134,10 @@ class Extreme(_Columns):
         held[slots] = np.where(known[slots], better, values)
         known[slots] = True
 
+    def parts(self, slots: Int64s) -> Sequence[pl.Series]:
+        values, there = self._held["value"][slots], self._held["there"][slots]
+        return [_masked(pl.Series(values), there)]
+
     def read(self, slots: Int64s) -> pl.Series:
         values, there = self._held["value"][slots], self._held["there"][slots]
         return _masked(pl.Series(values), there).cast(self._result)
@@ -145,6 +156,9 @@ class Mean(_Columns):
     def merge(self, slots: Int64s, parts: Sequence[pl.Series]) -> None:
         self._held["total"][slots] += parts[0].to_numpy()
         self._held["count"][slots] += parts[1].to_numpy()
+
+    def parts(self, slots: Int64s) -> Sequence[pl.Series]:
+        return [pl.Series(self._held[name][slots]) for name in ("total", "count")]
 
     def read(self, slots: Int64s) -> pl.Series:
         total, count = self._held["total"][slots], self._held["count"][slots]
@@ -191,6 +205,14 @@ class Spread(_Columns):
         squares[slots] = np.where(first, new_squares, merged)
         count[slots] = both
 
+    def parts(self, slots: Int64s) -> Sequence[pl.Series]:
+        count, mean, squares = (
+            self._held[name][slots] for name in ("count", "mean", "squares")
+        )
+        there, each = count > 0, squares / np.maximum(count, 1)
+        masked = [_masked(pl.Series(values), there) for values in (mean, each)]
+        return [pl.Series(count), *masked]
+
     def read(self, slots: Int64s) -> pl.Series:
         freedom = self._held["count"][slots] - self._ddof
         spread = self._held["squares"][slots] / np.maximum(freedom, 1)
@@ -213,8 +235,26 @@ class Truth(_Columns):
         value = self._held["value"]
         value[slots] = (value[slots] | new) if self._any else (value[slots] & new)
 
+    def parts(self, slots: Int64s) -> Sequence[pl.Series]:
+        return [pl.Series(self._held["value"][slots])]
+
     def read(self, slots: Int64s) -> pl.Series:
         return pl.Series(self._held["value"][slots])
+
+
+_PLAIN = (
+    pl.Int8,
+    pl.Int16,
+    pl.Int32,
+    pl.Int64,
+    pl.UInt8,
+    pl.UInt16,
+    pl.UInt32,
+    pl.UInt64,
+    pl.Float32,
+    pl.Float64,
+    pl.Boolean,
+)
 
 
 class Edge(_Columns):
@@ -222,8 +262,7 @@ class Edge(_Columns):
 
     def __init__(self, partial: Partial) -> None:
         self._result, self._first = partial.result, partial.kind == "first"
-        plain = partial.result.is_numeric() or partial.result == pl.Boolean
-        self._objects = not plain or partial.result.is_decimal()
+        self._objects = not isinstance(partial.result, _PLAIN)
         dtype = np.object_ if self._objects else _numpy_type(partial.result)
         self._values_bytes = 0
         super().__init__(
@@ -258,6 +297,10 @@ class Edge(_Columns):
         self._values_bytes += sum(sized(value) for value in found)
         self._values_bytes -= sum(sized(value) for value in self._held["value"][slots])
         return found
+
+    def parts(self, slots: Int64s) -> Sequence[pl.Series]:
+        there = self._held["there"][slots].astype(np.int64)
+        return [self.read(slots), pl.Series(there)]
 
     def read(self, slots: Int64s) -> pl.Series:
         values, there = self._held["value"][slots], self._held["filled"][slots]

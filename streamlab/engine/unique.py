@@ -9,16 +9,16 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from streamlab.changes import PART, SEQ, STAMP
 from streamlab.durations import Span
+from streamlab.engine.assign import Times
 from streamlab.engine.fates import Mask, refused, tally, timed
 from streamlab.engine.keys import coded, plain, sized
 from streamlab.engine.needs import Bounds, Needs
 from streamlab.engine.outcome import Counts
 from streamlab.engine.rowwise import ROW, Result, without
-from streamlab.engine.stage import Effect, Input
+from streamlab.engine.stage import Effect, Input, Setting
 from streamlab.engine.watermark import NONE, Int64s, Watermark
 from streamlab.plans.nodes import Unique
 
@@ -90,20 +90,30 @@ class UniqueWithin:
     """
 
     frontier = None
-    bounds = Bounds(NONE, None)
 
     def __init__(
-        self, node: Unique, within: Span, schema: pl.Schema, *, committing: bool
+        self, node: Unique, within: Span, schema: pl.Schema, setting: Setting
     ) -> None:
-        """Make it for rows of `schema` (shown columns)."""
+        """Make it for rows of `schema` (shown columns).
+
+        Of a reading that goes on where an earlier one stopped, rows come again that were too
+        old by then: they do not pass a second time, but what is like them does not either.
+        """
         self._subset = list(node.subset or schema)
         self._within = within
-        self._watermark = Watermark()
+        self._past = setting.past
+        over = NONE if setting.past is None else setting.past.bounds.over
+        self._watermark = Watermark(over)
         self._passed: dict[Hashable, list[int]] = {}  # times, rising
         self._buckets: dict[int, list[Hashable]] = {}
         self._order: list[int] = []  # a heap of the buckets
-        self.needs = Needs() if committing else None
+        self.needs = Needs() if setting.committing else None
         self.bytes = 0
+
+    @property
+    def bounds(self) -> Bounds:
+        """How far event time has come."""
+        return Bounds(self._watermark.mark, None)
 
     @property
     def holds(self) -> str:
@@ -135,21 +145,33 @@ class UniqueWithin:
             self._watermark, given.origin, result, self._within
         )
         wanted = times.good & (times.values >= limits)
-        passed = np.zeros(len(wanted), np.bool_)
-        among = np.flatnonzero(wanted)
+        known = self._passed_before(result, times, limits)
+        first = np.zeros(len(wanted), np.bool_)
+        among = np.flatnonzero(wanted | known)
         keys = result.rows[self._subset]
         if len(among):
-            passed[among] = self._choose(keys[among], times.values[among])
+            first[among] = self._choose(keys[among], times.values[among])
         self._watermark = watermark
-        rows = _chosen(result, passed)
-        self._note(keys.filter(pl.Series(passed)), times.values[passed], rows)
+        self._note(keys.filter(pl.Series(first)), times.values[first], result, first)
         self._forget()
+        passed = first & wanted
+        rows = _chosen(result, passed)
         fates = (passed, wanted & ~passed, times.good & ~wanted, ~times.good)
         went, same, expired, bad = tally(result, fates)
         held = result.filtered + same
         counts = Counts(result.good, went, held, bad, expired=expired)
         rejected = refused(result.rows, times) if bad else None
         return Effect(rows, counts, rejected=rejected)
+
+    def _passed_before(self, result: Result, times: Times, limits: Int64s) -> Mask:
+        """Rows that an earlier reading had, too old to pass now but not to be remembered."""
+        if self._past is None:
+            return np.zeros(len(limits), np.bool_)
+        part, stamp, seq = (
+            result.rows.get_column(n).to_numpy() for n in (PART, STAMP, SEQ)
+        )
+        old = (times.values < limits) & (times.values > limits - self._within.us)
+        return times.good & old & self._past.was_read(part, stamp, seq)
 
     def _choose(self, keys: pl.DataFrame, times: Int64s) -> Mask:
         """Which rows pass; remembers them.
@@ -189,7 +211,9 @@ class UniqueWithin:
         insort(held, time)
         return None
 
-    def _note(self, keys: pl.DataFrame, times: Int64s, rows: pl.DataFrame) -> None:
+    def _note(
+        self, keys: pl.DataFrame, times: Int64s, result: Result, which: Mask
+    ) -> None:
         """File what has passed under its time."""
         buckets = times // max(1, self._within.us)
         self.bytes += _TIME_BYTES * len(buckets)
@@ -199,8 +223,10 @@ class UniqueWithin:
                 heapq.heappush(self._order, bucket)
             self._buckets[bucket].append(key)
         if self.needs is not None and len(buckets):
-            part, stamp, seq = (rows.get_column(n) for n in (PART, STAMP, SEQ))
-            self.needs.add(buckets, part.to_numpy(), stamp.to_numpy(), seq.to_numpy())
+            part, stamp, seq = (
+                result.rows.get_column(n).to_numpy()[which] for n in (PART, STAMP, SEQ)
+            )
+            self.needs.add(buckets, part, stamp, seq)
 
     def _forget(self) -> None:
         """Let go of what no row that may still pass can be near to."""
@@ -228,5 +254,5 @@ class UniqueWithin:
             self.bytes -= sized(key) + _KEY_BYTES
 
 
-def _chosen(result: Result, passed: NDArray[np.bool_]) -> pl.DataFrame:
+def _chosen(result: Result, passed: Mask) -> pl.DataFrame:
     return without(result.rows.filter(pl.Series(passed)), (ROW,))

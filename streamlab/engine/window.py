@@ -21,14 +21,14 @@ from streamlab.changes import (
 from streamlab.durations import Span
 from streamlab.engine import verdict
 from streamlab.engine.aggregator import CLOCK, START, Aggregator
-from streamlab.engine.assign import moments, read_times, spans
+from streamlab.engine.assign import Times, moments, read_times, spans
 from streamlab.engine.kept import Kept
 from streamlab.engine.keys import Slots
 from streamlab.engine.needs import Bounds, Needs, Past
 from streamlab.engine.outcome import Batch
 from streamlab.engine.rowwise import ROW, Result
 from streamlab.engine.stage import Effect
-from streamlab.engine.verdict import Judged
+from streamlab.engine.verdict import NO_PAIRS, Judged, Pairs
 from streamlab.engine.watermark import FOREVER, NONE, Int64s, Watermark
 from streamlab.plans.nodes import Window, window_dtype
 
@@ -101,6 +101,11 @@ class WindowOperator:
         return self._slots.bytes + self._aggregator.bytes + kept
 
     @property
+    def holds(self) -> str:
+        """How many rows of open windows there are."""
+        return f"{self._slots.used:,} open windows, one per key"
+
+    @property
     def watermark(self) -> datetime | None:
         """Watermark less lateness; None before there is one, or for integers."""
         limit = self._less_lateness(self._watermark.mark)
@@ -147,6 +152,33 @@ class WindowOperator:
                 the source's own, all its rows move the watermark, filtered ones too.
             result: what came out of those steps.
         """
+        rows = result.rows
+        times, limit, watermark = self._limited(origin, result)
+        good = times.good
+        starts, ends = spans(self.node, times.values)
+        missed = good & (ends <= limit)
+        late = expired = NO_PAIRS
+        behind = gone = np.zeros(len(good), np.bool_)
+        if missed.any():
+            at = np.flatnonzero(missed)
+            pairs = Pairs(at, starts[at], ends[at], (limit - ends)[at])
+            late, expired = self._parted(rows, pairs)
+            behind, gone = behind.copy(), gone.copy()
+            behind[late.rows], gone[expired.rows] = True, True
+            good = good & ~missed
+        taken = rows.hstack([pl.Series(START, starts), pl.Series(CLOCK, times.values)])
+        taken = taken if good.all() else taken.filter(pl.Series(good))
+        counts = verdict.count(result, good, behind, gone)
+        return Judged(
+            rows, times, late, expired, taken, watermark, counts, origin.final
+        )
+
+    def _limited(
+        self, origin: Batch, result: Result
+    ) -> tuple[Times, Int64s, Watermark]:
+        """Event times, the limit at each row (windows that end by then were over), and the
+        watermark after them.
+        """
         node, rows = self.node, result.rows
         timed = origin.rows.head(result.good) if node.on is None else rows
         ahead = None if self._integers else node.max_ahead
@@ -157,41 +189,26 @@ class WindowOperator:
         if node.on is None:
             places = rows.get_column(ROW).to_numpy()
             times, marks = times.at(places), marks[places]
-        starts, ends = spans(node, times.values)
         limit = np.maximum(self._limits(marks), self.evicted_until)
-        late = times.good & (ends <= limit)
-        good = times.good & ~late
-        expired = self._delivered_before(rows, late & (ends <= self._past_over))
-        late &= ~expired
-        taken = rows.hstack([pl.Series(START, starts), pl.Series(CLOCK, times.values)])
-        taken = taken if good.all() else taken.filter(pl.Series(good))
-        counts = verdict.count(result, good, late, expired)
-        return Judged(
-            rows,
-            times,
-            starts,
-            ends,
-            limit,
-            late,
-            expired,
-            taken,
-            watermark,
-            counts,
-            origin.final,
-        )
+        return times, limit, watermark
+
+    def _parted(self, rows: pl.DataFrame, missed: Pairs) -> tuple[Pairs, Pairs]:
+        """Pairs that are late, and those that an earlier reading had brought home."""
+        over = missed.ends <= self._past_over
+        gone = over & self._read_before(rows, missed.rows)
+        return missed.where(~gone), missed.where(gone)
 
     @property
     def _past_over(self) -> int:
         return NONE if self._past is None else self._past.bounds.over
 
-    def _delivered_before(
-        self, rows: pl.DataFrame, over: NDArray[np.bool_]
-    ) -> NDArray[np.bool_]:
-        """Rows of windows that were over before this reading, and that it was handed before."""
-        if self._past is None or not over.any():
-            return np.zeros(len(over), np.bool_)
-        part, stamp, seq = (rows.get_column(n).to_numpy() for n in (PART, STAMP, SEQ))
-        return over & self._past.was_read(part, stamp, seq)
+    def _read_before(self, rows: pl.DataFrame, places: Int64s) -> NDArray[np.bool_]:
+        """Which rows an earlier reading had been handed."""
+        if self._past is None or not len(places):
+            return np.zeros(len(places), np.bool_)
+        names = (PART, STAMP, SEQ)
+        part, stamp, seq = (rows.get_column(n).to_numpy()[places] for n in names)
+        return self._past.was_read(part, stamp, seq)
 
     def query(self, judged: Judged) -> pl.LazyFrame:
         """The block's own aggregates, for `commit`."""
@@ -211,8 +228,9 @@ class WindowOperator:
         late, rejected = self._refused(judged)
         self._done.add(closed)
         self._late.add(late)
-        if judged.expired.any():
-            self._expired.add(verdict.expired_rows(judged, self._dtype))
+        if len(judged.expired.rows):
+            gone = verdict.missed_rows(judged.rows, judged.expired, self._dtype)
+            self._expired.add(gone)
         return Effect(
             changed,
             judged.counts,
@@ -231,7 +249,8 @@ class WindowOperator:
         going = np.zeros(self._slots.capacity, np.bool_)
         going[closing] = True
         still = self._frame(touched[~going[touched]], closed=False)
-        closed = self._frame(closing, closed=True).sort(WINDOW_START, *self.node.by)
+        order = (WINDOW_END, WINDOW_START, *self.node.by)
+        closed = self._frame(closing, closed=True).sort(order)
         lines = _as_append(closed, self._closed_count)
         self._closed_count += closed.height
         return pl.concat([still, closed]), lines
@@ -240,11 +259,11 @@ class WindowOperator:
         """Late and rejected rows."""
         if self._refused_blank is None:
             nothing = judged.cleared()
-            late = verdict.late_rows(nothing, self._dtype)
+            late = verdict.missed_rows(nothing.rows, NO_PAIRS, self._dtype)
             self._refused_blank = late, verdict.rejected_rows(nothing)
         late, rejected = self._refused_blank
-        if judged.late.any():
-            late = verdict.late_rows(judged, self._dtype)
+        if len(judged.late.rows):
+            late = verdict.missed_rows(judged.rows, judged.late, self._dtype)
         if not judged.times.good.all():
             rejected = verdict.rejected_rows(judged)
         return late, rejected

@@ -38,6 +38,7 @@ class Wiring:
         take: Callable[[Member, Outcome], object],
         failed: Callable[[Member, BaseException], None],
         kept: Callable[[Node], pl.DataFrame],
+        tombstones: Callable[[], pl.DataFrame | None],
     ) -> None:
         """No graph yet.
 
@@ -49,12 +50,14 @@ class Wiring:
             take: is given what a frame began with.
             failed: is told of a frame that could not begin.
             kept: rows that the frame of a plan keeps; without columns if there is none.
+            tombstones: those among the rows that the source keeps.
         """
         self.graph: Graph | None = None
         self.from_start = from_start
         self._root, self._errors = root, errors
         self._committing = committing
         self._take, self._failed, self._kept = take, failed, kept
+        self._tombstones = tombstones
         self._by_handle: dict[int, Member] = {}
         self._unborn: list[Member] = []
         self._intake: Intake | None = None
@@ -185,6 +188,7 @@ class Wiring:
                 began=member.began,
                 max_open=MAX_OPEN if most is None else most,
                 kept=self._kept,
+                tombstones=None if seed is None else self._tombstones(),
             )
         except Exception as error:  # noqa: BLE001 - shown on the frame, siblings go on
             self._failed(member, error)

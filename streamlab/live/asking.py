@@ -53,6 +53,8 @@ def stats(feed: Feed, member: Member) -> Stats:
                 mine.expired,
                 member.state_bytes,
                 member.evicted,
+                member.tombstones,
+                feed.pipeline.state_of(member),
             ),
             StoreStats() if store is None else StoreStats(*store),
         )
@@ -75,7 +77,10 @@ def status(feed: Feed, member: Member, stale: str) -> Status:
         kept_bytes=feed.pipeline.budget.held,
         budget_bytes=feed.pipeline.budget.limit,
         late=member.counts.late,
-        rejected=feed.pipeline.counts.rejected + member.counts.rejected,
+        # To a compacted view a tombstone is as good a record as any.
+        rejected=feed.pipeline.counts.rejected
+        - member.tombstones
+        + member.counts.rejected,
         version=member.held.version,
         notes=_notes(feed, member),
         stale=stale,
@@ -146,10 +151,13 @@ def _notes(feed: Feed, member: Member) -> tuple[str, ...]:
     if len(feed.spec.start) > 1 and not feed.finished:
         notes.extend(f"p{each.number} idle" for each in sorted(feed.fetch.idle)[:3])
     if member.evicted:
-        notes.append(f"{member.evicted} open windows given up to stay inside keep")
-    share = member.state_bytes / feed.pipeline.budget.limit
-    if share > WARN_STATE:
-        notes.append(f"its state takes {share:.0%} of the budget")
+        what = "open windows" if nodes.window_of(member.node) else "keys"
+        notes.append(f"{member.evicted:,} {what} given up to stay inside keep")
+    state = feed.pipeline.state
+    share = sum(state.values()) / feed.pipeline.budget.limit
+    if share > WARN_STATE and member.state_bytes:
+        most = max(state, key=lambda step: state[step])
+        notes.append(f"state takes {share:.0%} of the budget, most of it {most}")
     if feed.pipeline.counts.lost:
         notes.append(f"{feed.pipeline.counts.lost} lost")
     clock = feed.spec.clock

@@ -18,8 +18,6 @@ from streamlab.engine.graph import Graph
 from streamlab.engine.outcome import Batch, Outcome
 from streamlab.parity.compare import Difference
 from streamlab.plans.nodes import (
-    InOrder,
-    Late,
     Node,
     Window,
     chain,
@@ -37,52 +35,52 @@ class Ran:
         node: the plan.
         frame: the frame as all its changes leave it; an append frame's rows in order.
         late: what each step left out.
+        reached: how far each step is that puts rows out in order.
         outcomes: of every micro-batch.
     """
 
     node: Node
     frame: pl.DataFrame
     late: Mapping[Node, pl.DataFrame]
+    reached: Mapping[Node, int]
     outcomes: Sequence[Outcome] = field(repr=False)
 
 
 class Bench:
-    """A plan in a graph, with the late rows of all its steps."""
+    """A plan in a graph, and what it has put out."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
         self.graph = Graph()
         self.handle = self.graph.add(node, None)
-        self.leaving = {
-            step: self.graph.add(Late(step), None) for step in leavers(node)
-        }
         self.outcomes: list[Outcome] = []
-        self.late: dict[Node, list[pl.DataFrame]] = {step: [] for step in self.leaving}
         self.kept = Kept(is_keyed(node))
 
     def feed(
         self, rows: pl.DataFrame, holding: Iterable[int], *, final: bool = False
     ) -> None:
         """A micro-batch of the source."""
-        outcomes = self.graph.step(Batch(rows, frozenset(holding), final))
+        self.take(self.graph.step(Batch(rows, frozenset(holding), final)))
+
+    def take(self, outcomes: Mapping[int, Outcome]) -> None:
+        """What a micro-batch did."""
         outcome = outcomes.get(self.handle)
-        if outcome is not None:
-            if outcome.error is not None:
-                raise outcome.error
-            self.outcomes.append(outcome)
-            self.kept.take(outcome)
-        for step, handle in self.leaving.items():
-            if handle in outcomes:
-                self.late[step].append(outcomes[handle].change.added)
+        if outcome is None:
+            return
+        if outcome.error is not None:
+            raise outcome.error
+        self.outcomes.append(outcome)
+        self.kept.take(outcome)
 
     def ran(self) -> Ran:
         """All of it so far."""
-        late = {
-            step: pl.concat(frames)
-            for step, frames in self.late.items()
-            if sum(each.height for each in frames)
+        standing = {step: self.graph.standing(step) for step in steps(self.node)}
+        late = {s: each.late for s, each in standing.items() if each.late is not None}
+        reached = {
+            s: each.reached for s, each in standing.items() if each.reached is not None
         }
-        return Ran(self.node, self.kept.frame(), late, self.outcomes)
+        some = {s: rows for s, rows in late.items() if rows.height}
+        return Ran(self.node, self.kept.frame(), some, reached, self.outcomes)
 
 
 class Kept:
@@ -111,11 +109,11 @@ class Kept:
         return pl.concat(self._rows) if self._rows else pl.DataFrame()
 
 
-def leavers(node: Node) -> Iterator[Window | InOrder]:
-    """The steps of a plan that may leave late rows out."""
-    for each in (*chain(node), *(step for top in others(node) for step in chain(top))):
-        if isinstance(each, (Window, InOrder)):
-            yield each
+def steps(node: Node) -> Iterator[Node]:
+    """The steps of a plan, those on its other sides included."""
+    yield from chain(node)
+    for top in others(node):
+        yield from chain(top)
 
 
 def run(
@@ -149,7 +147,7 @@ def run(
 
 def difference(ran: Ran, rows: pl.DataFrame) -> Difference | None:
     """The first difference between what ran and the batch answer over `rows`."""
-    expected = parity.evaluate(ran.node, rows, late=ran.late)
+    expected = parity.evaluate(ran.node, rows, late=ran.late, reached=ran.reached)
     live = ran.frame
     if not live.width:
         live = expected.frame.clear()
