@@ -13,6 +13,7 @@ from streamlab.engine.rowwise import KEEP
 from streamlab.engine.running import RunningStage
 from streamlab.engine.sessions import SessionOperator
 from streamlab.engine.stage import Aggregating, Direct, Setting
+from streamlab.engine.trail import TrailStage
 from streamlab.engine.unique import UniqueStage, UniqueWithin
 from streamlab.engine.window import WindowOperator
 from streamlab.plans.nodes import (
@@ -21,6 +22,7 @@ from streamlab.plans.nodes import (
     Join,
     Running,
     Stateful,
+    Trail,
     TwoSided,
     Unique,
     Window,
@@ -38,6 +40,8 @@ def stage_of(
         rows: of each input, rows as they will come; None where their columns are not known.
         setting: see there.
     """
+    if isinstance(node, Trail):
+        return TrailStage(node)
     if isinstance(node, TwoSided):
         return JoinStage(node) if isinstance(node, Join) else MergeStage(node)
     return _one_sided(node, rows, setting)

@@ -222,6 +222,8 @@ def time_column(node: nodes.Node, columns: Sequence[str]) -> str | None:
     """The shown column that event time is in."""
     at: nodes.Node = node
     while not isinstance(at, nodes.Source):
+        if isinstance(at, nodes.Trail):
+            return "event_time" if "event_time" in columns else None
         if isinstance(at, (nodes.Window, nodes.Closed, nodes.Late)):
             return WINDOW_START if WINDOW_START in columns else None
         at = at.parent

@@ -186,6 +186,21 @@ class Reading(AltairData):
         """How it is worked out: its steps, and what each window keeps."""
         return asking.explain(self._node, self._feed.spec.source.schema)
 
+    def lateness(self) -> pl.DataFrame:
+        """How late rows are: a row per partition, and one for all.
+
+        `p50`, `p99`, `max`: how far rows trail the newest one of their partition that came
+        before them. That is what `lateness=` means, in windows and in `in_order`: take at least
+        the `max` to lose none of these rows, the `p99` to lose one in a hundred.
+        `delay_…`: from event time to the broker's timestamp, whatever the order.
+
+        Measured over the rows that the source keeps now (`keep=`), in the order in which they
+        came; of a frame made by `filter` and its like over those that are in it.
+        """
+        from streamlab.live.lateness import lateness
+
+        return lateness(self)
+
     # -- what views ask ------------------------------------------------------------------
 
     @property
