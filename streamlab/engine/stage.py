@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import polars as pl
 
-from streamlab.engine.needs import Bounds, Needs, Past
+from streamlab.engine.needs import Bounds, Needed, Past
 from streamlab.engine.outcome import Batch, Counts
 from streamlab.engine.rowwise import Result
 
@@ -38,7 +38,8 @@ class Effect(NamedTuple):
         removed: keyed: rows (the key columns at least) that are gone; None for none.
         closed: rows of windows that closed, sorted, with hidden columns.
         late, rejected: rows that came too late, or have no usable time; with hidden columns.
-        evicted: rows of open windows given up.
+        evicted: rows of open windows, or keys, given up.
+        tombstones: records without a value that were taken as "this key is gone".
     """
 
     rows: pl.DataFrame
@@ -48,6 +49,7 @@ class Effect(NamedTuple):
     late: pl.DataFrame | None = None
     rejected: pl.DataFrame | None = None
     evicted: int = 0
+    tombstones: int = 0
 
 
 class Setting(NamedTuple):
@@ -67,13 +69,12 @@ class Setting(NamedTuple):
 
 
 class Stage(Protocol):
-    """State of one operator. Owned by one worker thread.
+    """State of one operator. Owned by one worker thread."""
 
-    Attributes:
-        needs: the oldest record it still needs; None if nobody commits, or it needs none.
-    """
-
-    needs: Needs | None
+    @property
+    def needs(self) -> Needed | None:
+        """The oldest records it still needs; None if nobody commits, or it never needs any."""
+        ...
 
     @property
     def bytes(self) -> int:

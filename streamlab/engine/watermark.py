@@ -13,7 +13,7 @@ from streamlab.engine.outcome import Batch
 
 Int64s = NDArray[np.int64]
 NONE = int(np.iinfo(np.int64).min)  # "no watermark yet"; earlier than every event time
-_EVER = int(np.iinfo(np.int64).max)
+FOREVER = int(np.iinfo(np.int64).max)  # nothing comes any more
 _RUNS = 64  # so many pieces of a block are looked at one by one
 
 
@@ -80,7 +80,7 @@ class Watermark:
                 np.maximum(line, max(others, default=NONE), out=marks[start:stop])
             else:
                 still = [self.newest.get(each, NONE) for each in holding - {part}]
-                least = min(still, default=_EVER)
+                least = min(still, default=FOREVER)
                 mine = line if part in holding else np.full_like(line, least)
                 np.minimum(mine, least, out=marks[start:stop])
             self.newest[part] = int(line[-1])
@@ -105,7 +105,8 @@ class Watermark:
         if batch.frontier is None:
             return self.advance(times, parts, good, batch.holding)
         marks = self.advance(times, np.zeros_like(parts), good, frozenset({0}))
-        self.mark = max(self.mark, batch.frontier)
+        if batch.frontier != FOREVER:  # no time; that it is the end, `final` says
+            self.mark = max(self.mark, batch.frontier)
         return marks
 
     def copy(self) -> Watermark:

@@ -6,37 +6,26 @@ their event time by plain Python, and the plan is evaluated once over all of the
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import polars as pl
 
 from streamlab import parity
-from streamlab.changes import HIDDEN, PART, SEQ, STAMP, TIME, WINDOW_START
+from streamlab.changes import PART, SEQ, STAMP, WINDOW_START
+from streamlab.engine.graph import Standing
 from streamlab.errors import ParityError, UsageError
 from streamlab.frames.feed import Feed
 from streamlab.frames.members import Member
 from streamlab.live import asking
+from streamlab.live.rereading import rows_again
 from streamlab.live.waiting import grouped
 from streamlab.plans import nodes
-from streamlab.records import (
-    HEADERS,
-    KEY,
-    OFFSET,
-    PARTITION,
-    TIMESTAMP,
-    TOPIC,
-    Offset,
-    Partition,
-    Records,
-)
-from streamlab.runtime.loop import io
+from streamlab.records import Offset, Partition
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# An integer is read by its magnitude: seconds, milliseconds, microseconds, else nanoseconds.
-MAGNITUDES = ((10**11, 10**6), (10**14, 10**3), (10**17, 1))
+_PLACE = [PART, STAMP, SEQ]
+_ORDER = "__order"
+_LATE_KNOWN = 10_000  # late rows that an operator remembers
 
 
 def check_parity(frame: Any) -> str:
@@ -46,22 +35,41 @@ def check_parity(frame: Any) -> str:
         raise UsageError(
             f"check_parity() compares rows and windows; {nodes.label(node)} is neither."
         )
-    schema = frame._feed.spec.source.schema  # noqa: SLF001 - one noun in several modules
-    if schema is None:
+    if frame._feed.spec.source.schema is None:  # noqa: SLF001 - one noun in several modules
         return "nothing to compare yet: no record has come."
     now = _moment(frame)
-    rows = _rows_again(frame, now.done, frame._member.since, now.rejected)  # noqa: SLF001
-    if _window_frame(frame) is None:
-        difference = _compare_by_partition(node, now, rows)
-    else:
-        expected = parity.evaluate(node, rows, late=now.late)
+    others = [_side(each) for each in _other_sources(frame)]
+    sides = [now.side, *others]
+    rows = {side.source: side.rows_again() for side in sides}
+    steps = _steps(node)
+    if any(isinstance(each, nodes.Stateful) for each in steps):
+        standing = {
+            step: found for side in sides for step, found in side.standing.items()
+        }
+        _refuse_trouble(frame, standing)
+        expected = parity.evaluate(
+            node,
+            rows,
+            late=_late(standing),
+            reached={
+                s: f.reached for s, f in standing.items() if f.reached is not None
+            },
+            tombstones={
+                side.source: side.tombstones
+                for side in sides
+                if side.tombstones is not None
+            },
+        )
         key = frame._member.key  # noqa: SLF001
         difference = parity.compare(now.live, expected, key, forgotten=now.forgotten)
+    else:
+        difference = _compare_by_partition(node, now, rows[now.side.source])
     if difference is not None:
         raise ParityError(f"{frame.name} differs from the batch answer: {difference}")
+    count = sum(each.height for each in rows.values())
     return (
         f"equal: {grouped(now.live.height)} rows of {frame.name}, "
-        f"from {grouped(rows.height)} records."
+        f"from {grouped(count)} records."
     )
 
 
@@ -85,220 +93,155 @@ def _compare_by_partition(
     return None
 
 
+class _Side(NamedTuple):
+    """One source of a plan, at one moment.
+
+    Attributes:
+        frame: a live frame on it.
+        source: the plan's top there.
+        since: per partition the first offset that the frame had a chance to see.
+        done: per partition the first offset that is not in the frames yet.
+        rejected: records that could not be decoded.
+        standing: how far each step on this source is, and what it left out.
+        arrival: the hidden columns of all rows in order of arrival; None if some are forgotten.
+        tombstones: those of compacted views; None without.
+    """
+
+    frame: Any
+    source: nodes.Source
+    since: Mapping[Partition, Offset] | None
+    done: Mapping[Partition, Offset]
+    rejected: int
+    standing: Mapping[nodes.Node, Standing]
+    arrival: pl.DataFrame | None
+    tombstones: pl.DataFrame | None
+
+    def rows_again(self) -> pl.DataFrame:
+        """What the source handed over, read anew, in the order in which it did.
+
+        Raises:
+            UsageError: the order matters to a step, and is not known any more.
+        """
+        rows = rows_again(self.frame, self.done, self.since, self.rejected)
+        if self.arrival is not None:
+            order = self.arrival.with_row_index(_ORDER)
+            return rows.join(order, on=_PLACE, how="left").sort(_ORDER).drop(_ORDER)
+        steps = [each for each in self.standing if _in_order_of_arrival(each)]
+        if steps and rows[PART].n_unique() > 1:
+            raise UsageError(
+                f"{nodes.label(steps[0])} takes rows in the order in which they came, and "
+                f"{self.source.name} has forgotten some. Give it more room: live(keep=…)."
+            )
+        return rows
+
+
 class _Moment(NamedTuple):
     """What the live side says, all of one version.
 
     Attributes:
         live: the frame's rows.
         forgotten: how many it has forgotten.
-        late: the (record, window) pairs that missed; None without windows.
-        done: per partition the first offset that is not in the frames yet.
-        rejected: records that could not be decoded.
+        side: of the frame's own source.
     """
 
     live: pl.DataFrame
     forgotten: int
-    late: pl.DataFrame | None
-    done: Mapping[Partition, Offset]
-    rejected: int
+    side: _Side
 
 
 def _moment(frame: Any) -> _Moment:
     """The live side, looked at between two micro-batches."""
     feed: Feed = frame._feed  # noqa: SLF001
     member: Member = frame._member  # noqa: SLF001
-    window = _window_frame(frame)
-    late = None if window is None else window.late._member  # noqa: SLF001
 
     def look() -> _Moment:
-        published = feed.published
-
-        def rows_of(each: Member) -> pl.DataFrame:
-            return published.held.get(each, each.held).frame()
-
-        return _Moment(
-            rows_of(member),
-            _forgotten(member),
-            None
-            if window is None or late is None
-            else _missed(
-                _pairs(rows_of(late), _forgotten(late)),
-                feed.pipeline.expired(window.plan),
-            ),
-            published.done,
-            feed.pipeline.counts.rejected,
-        )
+        held = feed.published.held.get(member, member.held)
+        return _Moment(held.frame(), _forgotten(member), _standing_side(frame))
 
     return feed.on_worker(look)
 
 
-def _window_frame(frame: Any) -> Any:
-    """The frame of the window it hangs on; None without one.
+def _side(frame: Any) -> _Side:
+    """The same of another source that takes part."""
+    feed: Feed = frame._feed  # noqa: SLF001
+    return feed.on_worker(lambda: _standing_side(frame))
 
-    Raises:
-        UsageError: there are several, and what was late for each can't be told apart.
-    """
-    above = [frame, *asking.ancestors(frame)]
-    windows = [each for each in above if isinstance(each.plan, nodes.Window)]
-    if len(windows) > 1:
+
+def _standing_side(frame: Any) -> _Side:
+    feed: Feed = frame._feed  # noqa: SLF001
+    steps = [each for each in _steps(frame.plan) if isinstance(each, nodes.Stateful)]
+    root = feed.pipeline.root
+    kept = feed.published.held.get(root, root.held).frame()
+    return _Side(
+        frame,
+        nodes.source_of(frame.plan),
+        frame._member.since,  # noqa: SLF001
+        feed.published.done,
+        feed.pipeline.counts.rejected,
+        {step: feed.pipeline.standing(step) for step in steps},
+        None if _forgotten(root) or not kept.width else kept.select(_PLACE),
+        feed.pipeline.tombstones,
+    )
+
+
+def _refuse_trouble(frame: Any, standing: Mapping[nodes.Node, Standing]) -> None:
+    """Refuse where the engine itself says that a batch would not come to the same."""
+    for step, found in standing.items():
+        if found.trouble:
+            raise UsageError(f"check_parity() of {nodes.label(step)}: {found.trouble}.")
+    root = frame._feed.pipeline.root  # noqa: SLF001
+    took = any(
+        each._member.tombstones  # noqa: SLF001
+        for each in [frame, *asking.ancestors(frame)]
+    )
+    if took and _forgotten(root):
         raise UsageError(
-            "check_parity() compares frames with one window on their way from the source; "
-            f"{frame.name} has {len(windows)}."
+            f"{frame.name} has taken tombstones, and {frame.source.name} has forgotten rows "
+            "that stood beside them. Give it more room: live(keep=…)."
         )
-    return windows[0] if windows else None
+
+
+def _in_order_of_arrival(step: nodes.Node) -> bool:
+    """Whether its answer hangs on how partitions took turns."""
+    return isinstance(step, (nodes.GroupBy, nodes.Unique))
+
+
+def _steps(node: nodes.Node) -> list[nodes.Node]:
+    """All steps on the way to `node`, those of second inputs included."""
+    every = [node, *nodes.others(node)]
+    return list(dict.fromkeys(step for end in every for step in nodes.chain(end)))
+
+
+def _other_sources(frame: Any) -> list[Any]:
+    """A frame of each further source that takes part."""
+    mine = frame._feed  # noqa: SLF001
+    found: dict[int, Any] = {}
+    for each in [frame, *asking.ancestors(frame)]:
+        other = getattr(each, "other", None)
+        if other is not None:
+            for side in [other, *_other_sources(other)]:
+                if side._feed is not mine:  # noqa: SLF001
+                    found.setdefault(id(side._feed), side)  # noqa: SLF001
+    return list(found.values())
 
 
 def _forgotten(member: Member) -> int:
     return 0 if member.store is None else member.store.counts().forgotten
 
 
-def _pairs(late: pl.DataFrame, forgotten: int) -> pl.DataFrame | None:
-    """Who missed which window, told by the live frame's own `.late`."""
-    if forgotten:
-        raise UsageError(
-            f"{forgotten} late rows were forgotten, so what should be left out is not known "
-            "any more."
-        )
-    return late.select(PART, STAMP, SEQ, WINDOW_START) if late.height else None
-
-
-def _missed(late: pl.DataFrame | None, expired: pl.DataFrame) -> pl.DataFrame | None:
-    """Late rows, and those that an earlier reading of the group had brought home."""
-    if not expired.height:
-        return late
-    before = expired.select(PART, STAMP, SEQ, WINDOW_START)
-    return before if late is None else pl.concat([late, before])
-
-
-def _rows_again(
-    frame: Any,
-    done: Mapping[Partition, Offset],
-    since: Mapping[Partition, Offset] | None,
-    rejected: int,
-) -> pl.DataFrame:
-    """The source's rows from its beginning (or `since`) up to `done`, decoded by reference."""
-    feed: Feed = frame._feed  # noqa: SLF001
-    desk = frame._topic.desk  # noqa: SLF001
-    start = {p: (since or {}).get(p, at) for p, at in feed.spec.start.items()}
-    blocks: list[Records] = io().call(
-        _collect(desk, start, done), twin="check_parity() on a thread of its own"
-    )
-    intake = feed.pipeline.intake
-    parts = []
-    again = 0
-    for block in blocks:
-        part, dropped = _decode(block, desk, intake)
-        parts.append(part)
-        again += dropped
-    if since is None and again != rejected:
-        raise ParityError(
-            f"Python's own parser rejects {again} records, the live source {rejected}."
-        )
-    if not parts:
-        return feed.pipeline.root.held.frame().clear()
-    return pl.concat(parts)
-
-
-async def _collect(desk: Any, start: Any, done: Any) -> list[Records]:
-    found: list[Records] = []
-    async for blocks in desk.stretch(start, done):
-        found.extend(blocks)
+def _late(standing: Mapping[nodes.Node, Standing]) -> dict[nodes.Node, pl.DataFrame]:
+    """Per step the rows it left out, told by the engine itself."""
+    found = {}
+    for step, each in standing.items():
+        rows = [r for r in (each.late, each.expired) if r is not None and r.height]
+        if any(some.height >= _LATE_KNOWN for some in rows):
+            raise UsageError(
+                f"{nodes.label(step)}: more than {grouped(_LATE_KNOWN)} rows came too late, and "
+                "which they all were is not known any more."
+            )
+        pair = list(_PLACE)
+        if isinstance(step, nodes.Window):
+            pair.append(WINDOW_START)
+        if rows:
+            found[step] = pl.concat([some.select(pair) for some in rows])
     return found
-
-
-def _decode(block: Records, desk: Any, intake: Any) -> tuple[pl.DataFrame, int]:
-    """One block's rows with the hidden columns, and how many records were rejected."""
-    frame, bad = parity.decode_reference(block.values, desk.schema, desk.format.name)
-    dropped = set(bad)
-    places = [i for i in range(len(block.values)) if i not in dropped]
-    stamps, numbers = _coordinates(block)
-    times = [stamps[i] * 1000 for i in places]
-    if desk.time is not None:
-        read = [moment_us(value) for value in frame[desk.time].to_list()]
-        wrong = [isinstance(value, str) for value in read]
-        kept = [i for i, w in enumerate(wrong) if not w]
-        frame, places = frame[kept], [places[i] for i in kept]
-        times = [read[i] for i in kept]  # type: ignore[misc]
-        dropped_times = len(read) - len(kept)
-    else:
-        dropped_times = 0
-    hidden = pl.DataFrame(
-        {
-            TIME: pl.Series(times, dtype=pl.Int64).cast(pl.Datetime("us", "UTC")),
-            PART: pl.Series(
-                [intake.number(block.partition)] * len(places), dtype=pl.Int32
-            ),
-            STAMP: pl.Series([stamps[i] for i in places], dtype=pl.Int64),
-            SEQ: pl.Series([numbers[i] for i in places], dtype=pl.Int64),
-        }
-    )
-    if desk.time is not None:
-        frame = frame.with_columns(hidden[TIME].alias(desk.time))
-    types = intake.schema
-    meta = [pl.Series(n, _meta(n, block, places), dtype=types[n]) for n in desk.meta]
-    return frame.hstack([*meta, *hidden.select(HIDDEN)]), len(dropped) + dropped_times
-
-
-def _meta(name: str, block: Records, places: Sequence[int]) -> list[Any]:
-    """One metadata column of the records at `places`."""
-    stamps, _ = _coordinates(block)
-    keys = block.keys or [None] * len(stamps)
-    headers = block.headers or [()] * len(stamps)
-    columns: dict[str, Sequence[Any]] = {
-        TOPIC: [block.partition.topic] * len(stamps),
-        PARTITION: [block.partition.number] * len(stamps),
-        OFFSET: [_text(o) if isinstance(o, bytes) else o for o in block.offsets],
-        TIMESTAMP: [EPOCH + timedelta(milliseconds=ms) for ms in stamps],
-        KEY: [None if key is None else _text(key) for key in keys],
-        HEADERS: [[{"name": k, "value": v} for k, v in each] for each in headers],
-    }
-    return [columns[name][place] for place in places]
-
-
-def _text(value: bytes) -> str:
-    return value.decode(errors="backslashreplace")
-
-
-def _coordinates(block: Records) -> tuple[list[int], list[int]]:
-    """Broker time and offset (on Redis the id's two halves) of each record."""
-    stamps = block.timestamps_ms
-    if stamps is not None and not isinstance(block.offsets[0], bytes):
-        return list(stamps), [int(o) for o in block.offsets]
-    halves = [bytes(o).split(b"-") for o in block.offsets]
-    if (
-        stamps is not None
-    ):  # ids that count nanoseconds: intake folds the rest into one number
-        rest = [(int(a) % 1_000_000) << 16 | int(b) for a, b in halves]
-        return list(stamps), rest
-    return [int(a) for a, _ in halves], [int(b) for _, b in halves]
-
-
-def moment_us(value: object) -> int | str | None:
-    """An event time in µs since 1970 UTC; text if it can't be read, None for none."""
-    if value is None:
-        return None
-    if isinstance(value, date):
-        return _of_date(value)
-    if isinstance(value, (int, float)):
-        return _by_magnitude(value)
-    try:
-        return moment_us(datetime.fromisoformat(str(value)))
-    except ValueError:
-        return str(value)
-
-
-def _of_date(value: date) -> int:
-    if not isinstance(value, datetime):
-        return (value - EPOCH.date()).days * 86_400_000_000
-    aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-    return (aware - EPOCH) // timedelta(microseconds=1)
-
-
-def _by_magnitude(value: float) -> int | None:
-    if not math.isfinite(value):
-        return None
-    for limit, factor in MAGNITUDES:
-        if abs(value) < limit:
-            return math.floor(value * factor)
-    # An integer of nanoseconds has more digits than a float.
-    return value // 1000 if type(value) is int else math.floor(value / 1000)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import polars as pl
 
@@ -17,6 +17,8 @@ from streamlab.live.windows import WindowBuilder, window_spec
 from streamlab.plans import nodes
 from streamlab.plans.exprs import check_row_wise, check_select, parse, parse_predicates
 from streamlab.plans.nodes import output_schema
+
+Verb = Literal["with_columns", "select", "filter"]
 
 
 class Verbs(Reading):
@@ -49,7 +51,6 @@ class Verbs(Reading):
     def select(self, *exprs: Any, **named: Any) -> Self:
         """Only these columns, as polars' `select`; each row by itself."""
         found = parse(exprs, named)
-        check_select(found, self.schema)
         return self._row_wise("select", found, nodes.Select(self._node, found))
 
     def with_columns(self, *exprs: Any, **named: Any) -> Self:
@@ -79,6 +80,13 @@ class Verbs(Reading):
     def keep(self, *limits: Any) -> Self:
         """The same rows, retained differently: `keep("5m")`, `keep(10_000)`."""
         keep = parse_keep(limits)
+        if keep.age is not None and isinstance(
+            nodes.reviser_of(self._node), nodes.GroupBy
+        ):
+            raise UsageError(
+                f"keep({limits[0]!r}): the rows of {self.name} have no event time. Keys leave "
+                f'after a time with group_by(…, ttl="{keep.age.text}").'
+            )
         return self._make(self._node, keep=keep)
 
     def window(
@@ -153,17 +161,17 @@ class Verbs(Reading):
 
     @property
     def late(self) -> Self:
-        """A row for each (record, window) that came after the window had closed."""
-        window = nodes.window_of(self._node)
-        if window is None:
+        """A row for each record that came too late: for its window, or to be put in order."""
+        step = asking.judging(self._node)
+        if step is None:
             raise UsageError(
                 f"{self.name} has no windows, so nothing is late: late rows are those of "
-                'live.window("10s", lateness="5s").agg(…).late'
+                'live.window("10s", lateness="5s").agg(…).late or live.in_order("2s").late'
             )
-        above = self
-        while above._node is not window and above._parent is not None:
-            above = above._parent
-        return above._part(nodes.Late(window))  # noqa: SLF001 - of the same class
+        frames: list[Self] = [self, *asking.ancestors(self)]
+        # A step that a join put in has no frame of its own.
+        above = next((frame for frame in frames if frame.plan is step), self)
+        return above._part(nodes.Late(step))  # noqa: SLF001 - of the same class
 
     @property
     def errors(self) -> Self:
@@ -188,17 +196,23 @@ class Verbs(Reading):
             )
         return self._node
 
-    def _row_wise(self, verb: str, exprs: Sequence[pl.Expr], node: nodes.Node) -> Self:
+    def _row_wise(self, verb: Verb, exprs: Sequence[pl.Expr], node: nodes.Node) -> Self:
         for expr in exprs:
             check_row_wise(expr, verb=verb, schema=self.schema)
+        if isinstance(node, nodes.Select):
+            check_select(exprs, self.schema)
         return self._child(node)
 
     def _child(self, node: nodes.Node) -> Self:
         self._refuse_computed(node)
+        self._check_known(node)
+        return self._make(node)
+
+    def _check_known(self, node: nodes.Node) -> None:
+        """A misspelt column is said now, not ticks later."""
         known = self._feed.spec.source.schema
         if known is not None and not isinstance(self._node, (nodes.Late, nodes.Closed)):
-            output_schema(node, known)  # a misspelt column is said now, not ticks later
-        return self._make(node)
+            output_schema(node, known)
 
     def _refuse_computed(self, node: nodes.Node) -> None:
         errors = isinstance(self._node, nodes.Errors)
@@ -214,10 +228,12 @@ class Verbs(Reading):
     def _refuse_revised(self, verb: str) -> None:
         if self.key:
             words = "group_by_dynamic" if verb == "window" else verb
+            once = ""
+            if nodes.window_of(self._node) is not None:
+                once = f"Each window once, when it closes: {self._closed_words()}. "
             raise RevisingFrameError(
-                f"{self.name} corrects its rows, and {verb} can't take that back. Each window "
-                f"once, when it closes: {self._closed_words()}. Over what is kept, at every "
-                f"tick: .recompute(lambda lf: lf.{words}(…))."
+                f"{self.name} corrects its rows, and {verb} can't take that back. {once}Over "
+                f"what is kept, at every tick: .recompute(lambda lf: lf.{words}(…))."
             )
 
     def _closed_words(self) -> str:

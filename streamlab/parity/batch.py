@@ -11,21 +11,32 @@ from dataclasses import dataclass
 import polars as pl
 import polars.selectors as cs
 
-from streamlab.changes import TIME
+from streamlab.changes import PART, TIME, WINDOW_END
 from streamlab.errors import UsageError
+from streamlab.parity.joins import combined_table
+from streamlab.parity.keyed import group_table, times_of, unique_table
+from streamlab.parity.order import ordered_table, running_table
 from streamlab.parity.table import KEY, SCALE, Given, Table
 from streamlab.parity.windows import closed_table, window_table
 from streamlab.plans.nodes import (
     Closed,
     Filter,
+    GroupBy,
+    InOrder,
     Node,
     Rename,
     RowWise,
+    Running,
     Select,
     Source,
+    Stateful,
+    TwoSided,
+    Unique,
     Window,
     WithColumns,
+    chain,
     is_keyed,
+    is_ordered,
     key_columns,
     label,
     reviser_of,
@@ -58,6 +69,8 @@ def evaluate(
     rows: pl.DataFrame | Mapping[Source, pl.DataFrame],
     *,
     late: pl.DataFrame | Mapping[Node, pl.DataFrame] | None = None,
+    reached: Mapping[Node, int] | None = None,
+    tombstones: Mapping[Source, pl.DataFrame] | None = None,
 ) -> Expected:
     """Run a plan once over all rows.
 
@@ -67,6 +80,10 @@ def evaluate(
             of a plan with several sources those of each.
         late: (record, window) pairs left out: `__part`, `__stamp`, `__seq`, `window_start`; of
             a plan with several steps that leave something out those of each.
+        reached: how far steps are that put rows out in order, in µs or the unit of integer
+            windows: what is not out yet is not in the answer. Without it the answer has all
+            rows, and the live frame may have fewer at the end.
+        tombstones: of a source: `_key`, and how many of its rows came before (`__row`).
 
     Raises:
         UsageError: a step that has no batch answer.
@@ -78,6 +95,8 @@ def evaluate(
     given = Given(
         {id(source): each for source, each in by_source.items()},
         {id(step): each for step, each in (late or {}).items()},
+        {id(step): each for step, each in (reached or {}).items()},
+        {id(source): each for source, each in (tombstones or {}).items()},
     )
     table = _table(node, given)
     keys = is_keyed(node)
@@ -95,23 +114,66 @@ def evaluate(
 
 
 def _table(node: Node, given: Given) -> Table:
-    """The answer of a step, from that of the steps before it."""
+    """The answer of a step, as far as the live one has got."""
     if isinstance(node, Source):
         return Table(given.rows[id(node)])
     above = _table(node.parent, given)
+    if isinstance(node, TwoSided):
+        table = combined_table(node, above, _table(node.other, given))
+    else:
+        table = _answer(node, above, given)
+    step = node.parent if isinstance(node, Closed) else node
+    limit = given.reached.get(id(step))
+    if not isinstance(node, (Closed, Stateful)) or not table.prefix or limit is None:
+        return table
+    column = table.frame[WINDOW_END if isinstance(node, Closed) else TIME]
+    ends = column.dt.epoch("us") if column.dtype.is_temporal() else column
+    out = ends <= limit if isinstance(node, Closed) else ends < limit
+    return table._replace(frame=table.frame.filter(out), prefix=False)
+
+
+def _answer(node: Node, above: Table, given: Given) -> Table:
+    """The answer of a step, from that of the steps before it."""
     late = given.late.get(id(node))
     match node:
         case Window() if TIME in above.frame.columns:
-            return window_table(node, above.frame, late)
+            found = window_table(node, above.frame, late)
         case Closed():
-            return closed_table(node, above)
+            found = closed_table(node, above)
+        case GroupBy() | Unique():
+            found = _keyed(node, above, given)
+        case InOrder():
+            found = ordered_table(node, above, late)
+        case Running():
+            found = running_table(node, above)
         case _ if isinstance(node, RowWise):
             frame = row_wise(node, above.frame.lazy(), above.keep).collect()
-            return above._replace(frame=frame, state=_state_after(node, above.state))
-    raise UsageError(
-        f"{label(node)} has no batch answer to compare with: what it gives hangs on when it "
-        "was asked."
-    )
+            state = _state_after(node, above.state)
+            found = above._replace(frame=frame, state=state)
+        case _:
+            raise UsageError(
+                f"{label(node)} has no batch answer to compare with: what it gives hangs on "
+                "when it was asked."
+            )
+    return found
+
+
+def _keyed(node: GroupBy | Unique, above: Table, given: Given) -> Table:
+    """Of a step for which the order of arrival counts, and how far event time had come."""
+    origin = node.parent
+    while isinstance(origin, RowWise):
+        origin = origin.parent
+    rows = _table(origin, given).frame
+    parts: set[int] = {0}  # rows in order, and windows that close, are of one partition
+    if not is_ordered(origin) and PART in rows.columns:
+        steps = chain(origin)
+        closed = any(isinstance(each, Closed) for each in steps)
+        parts = set((rows if closed else given.rows[id(steps[0])])[PART])
+    times = times_of(rows, parts, ordered=is_ordered(origin))
+    if isinstance(node, Unique):
+        return unique_table(node, above, times)
+    dead = given.tombstones.get(id(source_of(node)))
+    return group_table(node, above.frame, times, dead)
 
 
 def _window_above(node: Node) -> Node | None:

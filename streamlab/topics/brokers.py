@@ -343,7 +343,7 @@ def demo(
     """A topic without a broker: generated records, the same for the same arguments.
 
     Args:
-        kind: "trades" or "sensors".
+        kind: "trades", "quotes" or "sensors".
         rate: records per second, from the first reader on.
         late: share of records whose event time trails, 0..1.
         delay: how far at most.

@@ -244,6 +244,15 @@ async def test_a_name_stays_in_its_partition() -> None:
     assert homes == {b"cellar": {0}, b"garden": {1}, b"kitchen": {0}, b"roof": {1}}
 
 
+async def test_quotes_bid_less_than_they_ask_about_what_trades_cost() -> None:
+    quotes = await blocks_of(await from_now("demo://quotes?rate=max&count=500"), 500)
+    payloads = [json.loads(line[4]) for line in in_order(quotes)]
+
+    assert all(each["bid"] < each["ask"] for each in payloads)
+    prices = {each["symbol"]: (each["bid"] + each["ask"]) / 2 for each in payloads}
+    assert prices["NVDA"] == pytest.approx(300, rel=0.11)
+
+
 async def test_reset_begins_anew() -> None:
     url = "demo://trades?rate=max&count=10"
     await blocks_of(await from_now(url), 10)
@@ -257,7 +266,7 @@ async def test_reset_begins_anew() -> None:
 async def test_a_connection_without_a_kind_lists_them() -> None:
     connection = connect("demo://")
 
-    assert await connection.topics() == ["sensors", "trades"]
+    assert await connection.topics() == ["quotes", "sensors", "trades"]
     assert [n.partition for n in await connection.info("sensors")] == [
         Partition("sensors", 0),
         Partition("sensors", 1),

@@ -101,7 +101,9 @@ def test_rows_of_windows_that_were_closed_before_are_passed_over():
     assert outcomes[handle].counts.expired == 1
     assert outcomes[handle].counts.late == 1
     assert outcomes[late].change.added["_offset"].to_list() == [2]
-    assert graph.expired(node)["_offset"].to_list() == [0]
+    expired = graph.standing(node).expired
+    assert expired is not None
+    assert expired["_offset"].to_list() == [0]
 
 
 def test_windows_go_on_as_partial_as_they_were():

@@ -13,7 +13,6 @@ from streamlab.durations import Span
 from streamlab.errors import UsageError
 from streamlab.parity import compare, evaluate
 from streamlab.plans.nodes import (
-    Closed,
     Drop,
     Filter,
     Late,
@@ -198,7 +197,6 @@ def test_what_hangs_on_the_moment_has_no_batch_answer() -> None:
     for node in (
         Recompute(TRADES, lambda lf: lf),
         Late(window()),
-        window(Closed(window()), on="window_end"),
     ):
         with pytest.raises(UsageError, match="has no batch answer"):
             evaluate(node, ROWS)

@@ -434,6 +434,18 @@ def test_parity_finds_a_wrong_engine(name: str, monkeypatch: pytest.MonkeyPatch)
         live.check_parity()
 
 
+def test_windows_over_closed_windows_equal_the_batch_answer(name: str):
+    source = sent(name, SEVERAL)
+    live = source.live(start="earliest", until="latest")
+    counts = live.window("1s", lateness="0s").agg(n=pl.len())
+    above = counts.closed.window("5s", lateness="0s").agg(most=pl.col("n").max())
+    above.wait()
+
+    assert above.df.height > 1
+    assert above.check_parity().startswith(f"equal: {above.df.height} rows")
+    assert above.closed.check_parity().startswith("equal")
+
+
 def test_parity_is_refused_where_it_means_nothing(name: str):
     live = sent(name, SEVERAL).live(start="earliest")
 

@@ -1,4 +1,4 @@
-"""What the demo streams are made of: trades and sensors, with faults to order.
+"""What the demo streams are made of: trades, quotes and sensors, with faults to order.
 
 The n-th record depends on the settings, the moment of the start and n alone: records are made in
 blocks of a fixed size, one after the other, each from its own seed. Only `Generator.random` is
@@ -26,7 +26,7 @@ class Settings:
     """One demo stream.
 
     Attributes:
-        kind: "trades" or "sensors".
+        kind: "trades", "quotes" or "sensors".
         rate: records per second; 0 = as fast as they are read.
         late: share of records whose event time trails.
         delay_ms: how far at most, behind the newest of the same partition.
@@ -62,6 +62,7 @@ class Block(NamedTuple):
 
 
 class _Kind(NamedTuple):
+    number: int  # its streams are seeded with it
     partitions: int
     field: str
     names: tuple[str, ...]
@@ -69,11 +70,13 @@ class _Kind(NamedTuple):
 
 
 _TIME = pl.Datetime("us", "UTC")
+_SYMBOLS = ("AAPL", "AMZN", "GOOG", "MSFT", "NVDA", "TSLA")
 KINDS = {
     "trades": _Kind(
+        1,
         3,
         "symbol",
-        ("AAPL", "AMZN", "GOOG", "MSFT", "NVDA", "TSLA"),
+        _SYMBOLS,
         {
             "time": _TIME,
             "symbol": pl.String(),
@@ -82,7 +85,20 @@ KINDS = {
             "side": pl.String(),
         },
     ),
+    "quotes": _Kind(
+        2,
+        3,
+        "symbol",
+        _SYMBOLS,
+        {
+            "time": _TIME,
+            "symbol": pl.String(),
+            "bid": pl.Float64(),
+            "ask": pl.Float64(),
+        },
+    ),
     "sensors": _Kind(
+        0,
         2,
         "sensor",
         ("cellar", "garden", "kitchen", "roof"),
@@ -122,8 +138,7 @@ class Generator:
         count = min(BLOCK, settings.count - first)
         self._made += count
         # A whole block is drawn always: another count must not change the records before it.
-        kind = sorted(KINDS).index(settings.kind)
-        seed = [settings.seed, kind, first // BLOCK]
+        seed = [settings.seed, self._kind.number, first // BLOCK]
         chance = np.random.default_rng(seed).random((8, BLOCK))[:, :count]
         names = (chance[1] * len(self._kind.names)).astype(np.int64)
         partitions = names % self._kind.partitions
@@ -198,6 +213,13 @@ class Generator:
             columns["price"] = np.rint(_BASE_PRICES[names] * (100 + 10 * one)) / 100
             columns["size"] = 1 + (chance[3] ** 2 * 500).astype(np.int64)
             columns["side"] = np.where(chance[4] < 0.5, "buy", "sell")
+        elif self._settings.kind == "quotes":
+            middle = np.rint(_BASE_PRICES[names] * (100 + 10 * one))
+            half = 1 + (chance[3] ** 2 * 20).astype(np.int64)
+            columns["bid"], columns["ask"] = (
+                (middle - half) / 100,
+                (middle + half) / 100,
+            )
         else:
             columns["temperature"] = np.rint(_BASE_DEGREES[names] * 10 + 50 * one) / 10
             columns["humidity"] = np.rint(_BASE_HUMIDITY[names] * 10 + 150 * two) / 10

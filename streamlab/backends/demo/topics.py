@@ -3,6 +3,7 @@
 Kinds and their payloads (JSON; `time` in ms since 1970):
 
     trades    time, symbol, price, size, side        3 partitions, by symbol
+    quotes    time, symbol, bid, ask                 3 partitions, by symbol
     sensors   time, sensor, temperature, humidity    2 partitions, by sensor
 
 A stream begins when the first reader wants what is still to come, sends `count` records at
@@ -206,7 +207,7 @@ def demo_url(
     """The URL of a demo stream.
 
     Args:
-        kind: "trades" or "sensors".
+        kind: "trades", "quotes" or "sensors".
         rate: records per second; "max" = as fast as they are read.
         late: share of records, 0 … 1, whose event time trails the newest of their partition.
         delay: how far they trail at most, a span.
