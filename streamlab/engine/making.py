@@ -7,11 +7,22 @@ import polars as pl
 from streamlab.engine.groups import GroupStage
 from streamlab.engine.hopping import HoppingOperator
 from streamlab.engine.inorder import InOrderStage
+from streamlab.engine.joining import JoinStage
+from streamlab.engine.merging import MergeStage
 from streamlab.engine.rowwise import KEEP
 from streamlab.engine.stage import Aggregating, Direct, Setting
 from streamlab.engine.unique import UniqueStage, UniqueWithin
 from streamlab.engine.window import WindowOperator
-from streamlab.plans.nodes import GroupBy, InOrder, Stateful, Unique, Window, label
+from streamlab.plans.nodes import (
+    GroupBy,
+    InOrder,
+    Join,
+    Stateful,
+    TwoSided,
+    Unique,
+    Window,
+    label,
+)
 
 
 def stage_of(
@@ -24,6 +35,14 @@ def stage_of(
         rows: of each input, rows as they will come; None where their columns are not known.
         setting: see there.
     """
+    if isinstance(node, TwoSided):
+        return JoinStage(node) if isinstance(node, Join) else MergeStage(node)
+    return _one_sided(node, rows, setting)
+
+
+def _one_sided(
+    node: Stateful, rows: tuple[pl.DataFrame | None, ...], setting: Setting
+) -> Aggregating | Direct:
     schemas = [None if each is None else _shown(each) for each in rows]
     first = schemas[0]
     match node:

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from streamlab.changes import Change
+from streamlab.frames.room import Room
 from streamlab.frames.store import (
     Budget,
     Counts,
@@ -24,6 +25,7 @@ from streamlab.frames.store import (
 SETTLE_ROWS = (
     10_000  # waiting rows are settled when they are this many and outgrow the rest
 )
+RUN = 8  # so many changes wait before they become one
 SETTLE_REMOVALS = (
     32  # changes that remove rows are settled one by one, so never many at once
 )
@@ -205,6 +207,8 @@ class KeyStore:
     _waiting_rows: int = 0
     _waiting_removals: int = 0
     _counts: Counts = field(default_factory=Counts)
+    _fresh: int = 0  # waiting changes that have not been put together yet
+    _room: Room | None = None
 
     def put(self, change: Change, *, watched: bool = False) -> Change:
         """Take new and changed rows, and the keys that are gone.
@@ -212,7 +216,7 @@ class KeyStore:
         Args:
             change: a keyed frame's change.
             watched: whether somebody must be told how many rows were forgotten; it takes
-                settling them now.
+                settling them now, unless it is sure that none was.
         """
         self._adopt()
         before = self._counts.forgotten
@@ -221,19 +225,54 @@ class KeyStore:
             rows, held = own(added)
             self._turn += 1
             held += bytes_held(removed)
-            self._waiting.append(Waiting(rows, removed, held, self._turn))
-            self._waiting_rows += added.height + removed.height
-            self._waiting_removals += removed.height > 0
+            self._wait(Waiting(rows, removed, held, self._turn))
             self._count(Counts(put=added.height))
         self.version = max(self.version + 1, change.version)
         self._held = self._seal()
         many = self._waiting_rows > max(SETTLE_ROWS, self._settled().height)
-        if many or watched or self._waiting_removals > SETTLE_REMOVALS:
+        many = many or self._waiting_removals > SETTLE_REMOVALS
+        if many or (watched and self._may_forget()):
             self._held.frame()
             self._adopt()
         self.budget.hold(self, self.bytes)
         forgotten = self._counts.forgotten - before if watched else 0
         return change._replace(forgotten=forgotten, version=self.version)
+
+    def _wait(self, change: Waiting) -> None:
+        """Let a change wait, and now and then make one of many.
+
+        Then what waits is as large as the keys it touches, however often they change.
+        """
+        self._waiting.append(change)
+        if self._room is not None:
+            self._room.add(change.added)
+        self._waiting_rows += change.added.height + change.removed.height
+        self._waiting_removals += change.removed.height > 0
+        self._fresh += 1
+        if self._fresh < RUN or not self.rules.by_key:  # whose turns must stay apart
+            return
+        self._fresh = count = rows = 0
+        for each in reversed(self._waiting):
+            if each.removed.height or (count and each.added.height > 4 * rows):
+                break
+            count, rows = count + 1, rows + each.added.height
+        if count > 1:
+            frames = [each.added for each in self._waiting[-count:]]
+            merged = pl.concat(frames).unique(
+                subset=self.rules.key, keep="last", maintain_order=True
+            )
+            added, held = own(merged)
+            self._waiting[-count:] = [Waiting(added, change.removed, held, change.turn)]
+            self._waiting_rows -= rows - added.height
+            self._count(Counts(replaced=rows - added.height))
+
+    def _may_forget(self) -> bool:
+        """Whether settling what waits may forget rows; False is certain."""
+        if self._room is None:
+            self._room = Room(self.rules.key, self.rules.keep, self._settled())
+            for each in self._waiting:
+                self._room.add(each.added)
+        return self._room.is_short
 
     def _settled(self) -> pl.DataFrame:
         return self.empty if self._base is None else self._base
@@ -253,9 +292,12 @@ class KeyStore:
             return
         self._base, self._base_bytes = held.frame(), held.bytes
         self._turns = held.turns
-        self._waiting = []
-        self._waiting_rows = self._waiting_removals = 0
+        self._nothing_waits()
         self._count(held.counts)
+
+    def _nothing_waits(self) -> None:
+        self._waiting, self._room = [], None
+        self._fresh = self._waiting_rows = self._waiting_removals = 0
 
     def shrink(self) -> int:
         """Drop the older half, for the budget's sake; returns the rows dropped."""
@@ -267,6 +309,7 @@ class KeyStore:
         if not self.rules.by_key:
             self._turns = kept.get_column(_TURN)
         self._base, self._base_bytes = copied_out(kept[frame.columns])
+        self._room = None
         dropped = frame.height - kept.height
         self._count(Counts(forgotten=dropped))
         self.version += 1
@@ -278,9 +321,9 @@ class KeyStore:
         """Forget everything, what was counted included; as at the beginning."""
         gone = self.held().frame().select(self.rules.key)
         self._held, self._base, self._base_bytes = None, None, 0
-        self._waiting, self._counts = [], Counts()
+        self._nothing_waits()
+        self._counts = Counts()
         self._turns = self._turns.clear()
-        self._waiting_rows = self._waiting_removals = 0
         self.version += 1
         self.budget.hold(self, 0)
         return Change(self.empty, gone, gone.height, self.version, None)

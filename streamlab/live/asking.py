@@ -13,6 +13,7 @@ from streamlab.clocks import SYSTEM
 from streamlab.frames.feed import Feed
 from streamlab.frames.hopper import RATE_OVER
 from streamlab.frames.members import Member
+from streamlab.frames.pace import ReplayClock
 from streamlab.live import sharing
 from streamlab.live.cells import Entry
 from streamlab.live.stats import OperatorStats, SourceStats, Stats, StoreStats
@@ -106,6 +107,9 @@ def _ending(feed: Feed, member: Member) -> tuple[State, str]:
 
 
 def _moving(feed: Feed) -> tuple[State, str]:
+    clock = feed.spec.clock
+    if isinstance(clock, ReplayClock):
+        return "replay", clock.words
     if not feed.published.records:
         newest = feed.spec.begin.newest_ms
         if newest is None:
@@ -156,6 +160,9 @@ def _notes(feed: Feed, member: Member) -> tuple[str, ...]:
         notes.append(f"state takes {share:.0%} of the budget, most of it {most}")
     if feed.pipeline.counts.lost:
         notes.append(f"{feed.pipeline.counts.lost} lost")
+    clock = feed.spec.clock
+    if isinstance(clock, ReplayClock) and clock.trouble:
+        notes.append(clock.trouble)
     return (*notes, *sharing.notes(feed))
 
 
@@ -199,6 +206,16 @@ def time_column(node: nodes.Node, columns: Sequence[str]) -> str | None:
     return at.time if at.time in columns else None
 
 
+def judging(node: nodes.Node) -> nodes.Window | nodes.InOrder | None:
+    """The nearest step above that leaves late rows out, up to where windows closed."""
+    for each in reversed(nodes.chain(node)):
+        if isinstance(each, (nodes.Window, nodes.InOrder)):
+            return each
+        if isinstance(each, (nodes.Closed, nodes.Late, nodes.Recompute)):
+            return None
+    return None
+
+
 def explain(node: nodes.Node, schema: pl.Schema | None) -> str:
     """One line per step; a window says how each aggregate is kept."""
     lines = []
@@ -216,14 +233,24 @@ def explain(node: nodes.Node, schema: pl.Schema | None) -> str:
 def lateness_advice(feed: Feed, window: nodes.Window) -> str:
     """What lateness the rows at hand suggest, in words with a line to type."""
     every = window.every if isinstance(window.every, int) else f'"{window.every.text}"'
+    return advice(feed, f'window({every}, lateness="{{}}")')
+
+
+def order_advice(feed: Feed) -> str:
+    """The same for rows that shall be put in order."""
+    return advice(feed, 'in_order("{}")')
+
+
+def advice(feed: Feed, call: str) -> str:
+    """What lateness the rows at hand suggest; `call` is what to type, with {} in its place."""
     measured = measured_lateness(feed.pipeline.root.held.frame())
     if measured is None:
-        return f'Say how late rows may come: window({every}, lateness="5s").'
+        return f"Say how late rows may come: {call.format('5s')}."
     worst, p99, count = measured
     suggestion = max(1, math.ceil(p99))
     return (
         f"Rows of this topic come up to {worst:.1f} s late (p99 {p99:.1f} s in the last "
-        f'{count:,}): window({every}, lateness="{suggestion}s").'
+        f"{count:,}): {call.format(f'{suggestion}s')}."
     )
 
 

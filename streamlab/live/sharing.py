@@ -88,6 +88,21 @@ def refuse_forever(frame: Any, verb: str, what: str) -> None:
     )
 
 
+def refuse_looking_back(frame: Any, call: str) -> None:
+    """Refuse what remembers earlier rows for ever, where it could not be rebuilt.
+
+    Raises:
+        ModeError: the frame reads for a group.
+    """
+    sharing = frame._feed.spec.sharing  # noqa: SLF001 - one noun in several modules
+    if sharing is not None:
+        raise ModeError(
+            f"{call} looks back, maybe as far as the first record, so group "
+            f"{sharing.group!r} could not rebuild it where it had committed. Read without a "
+            "group; or write the rows in order to a topic and look back over that one."
+        )
+
+
 def group_words(feed: Feed) -> str:
     """The group that a source commits for; "" for none."""
     sharing = feed.spec.sharing

@@ -160,17 +160,17 @@ class Verbs(Reading):
 
     @property
     def late(self) -> Self:
-        """A row for each (record, window) that came after the window had closed."""
-        window = nodes.window_of(self._node)
-        if window is None:
+        """A row for each record that came too late: for its window, or to be put in order."""
+        step = asking.judging(self._node)
+        if step is None:
             raise UsageError(
                 f"{self.name} has no windows, so nothing is late: late rows are those of "
-                'live.window("10s", lateness="5s").agg(…).late'
+                'live.window("10s", lateness="5s").agg(…).late or live.in_order("2s").late'
             )
-        above = self
-        while above._node is not window and above._parent is not None:
-            above = above._parent
-        return above._part(nodes.Late(window))  # noqa: SLF001 - of the same class
+        frames: list[Self] = [self, *asking.ancestors(self)]
+        # A step that a join put in has no frame of its own.
+        above = next((frame for frame in frames if frame.plan is step), self)
+        return above._part(nodes.Late(step))  # noqa: SLF001 - of the same class
 
     @property
     def errors(self) -> Self:

@@ -13,17 +13,22 @@ import polars.selectors as cs
 
 from streamlab.changes import TIME, WINDOW_END
 from streamlab.errors import UsageError
+from streamlab.parity.joins import combined_table
+from streamlab.parity.order import ordered_table, running_table
 from streamlab.parity.table import KEY, SCALE, Given, Table
 from streamlab.parity.windows import closed_table, window_table
 from streamlab.plans.nodes import (
     Closed,
     Filter,
+    InOrder,
     Node,
     Rename,
     RowWise,
+    Running,
     Select,
     Source,
     Stateful,
+    TwoSided,
     Window,
     WithColumns,
     is_keyed,
@@ -104,7 +109,11 @@ def _table(node: Node, given: Given) -> Table:
     """The answer of a step, as far as the live one has got."""
     if isinstance(node, Source):
         return Table(given.rows[id(node)])
-    table = _answer(node, _table(node.parent, given), given)
+    above = _table(node.parent, given)
+    if isinstance(node, TwoSided):
+        table = combined_table(node, above, _table(node.other, given))
+    else:
+        table = _answer(node, above, given)
     step = node.parent if isinstance(node, Closed) else node
     limit = given.reached.get(id(step))
     if not isinstance(node, (Closed, Stateful)) or not table.prefix or limit is None:
@@ -123,6 +132,10 @@ def _answer(node: Node, above: Table, given: Given) -> Table:
             return window_table(node, above.frame, late)
         case Closed():
             return closed_table(node, above)
+        case InOrder():
+            return ordered_table(node, above, late)
+        case Running():
+            return running_table(node, above)
         case _ if isinstance(node, RowWise):
             frame = row_wise(node, above.frame.lazy(), above.keep).collect()
             return above._replace(frame=frame, state=_state_after(node, above.state))

@@ -55,6 +55,11 @@ def others(node: Node) -> list[Node]:
     return found
 
 
+def is_known(node: Node) -> bool:
+    """Whether the columns of all second inputs on the way to `node` are known."""
+    return all(source_of(each).schema is not None for each in others(node))
+
+
 def reviser_of(node: Node) -> Revising | None:
     """The step that revises the rows of `node`: its nearest, with only row-wise ones between.
 
@@ -120,6 +125,10 @@ def label(node: Node) -> str:
             text = f"group{_by(node.by)}"
         case Join():
             text = f"join_{node.kind} {node.tolerance.text}"
+        case StaticJoin(how="asof"):
+            text = "join_asof"
+        case Running():
+            text = node.verb
         case InOrder():
             text = f"in order {node.lateness.text}"
         case _:
@@ -150,7 +159,6 @@ _LABELS: Mapping[type, str] = {
     Explode: "explode",
     Unnest: "unnest",
     Unique: "unique",
-    Running: "with_columns",
     StaticJoin: "join",
     Merge: "merge_sorted",
     Closed: "closed",

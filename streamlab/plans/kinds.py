@@ -88,6 +88,24 @@ class Unnest:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class StaticJoin:
+    """Each row joined with a table that does not change; rows keep their order.
+
+    Attributes:
+        table: the right side; for "asof" sorted by its time.
+        how: as polars' `join`, or "asof" for its `join_asof`.
+        options: polars' further arguments (`left_on`, `right_on`, `suffix` …), as they are.
+        many: whether a row may become several.
+    """
+
+    parent: Node
+    table: pl.DataFrame
+    how: Literal["inner", "left", "semi", "anti", "cross", "asof"]
+    options: Mapping[str, Any]
+    many: bool = False
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Window:
     """Windows over event time, aggregated per key.
 
@@ -175,29 +193,13 @@ class Running:
     """Columns made by functions that look back (`shift`, `cum_sum` …) over rows in order.
 
     Attributes:
-        exprs: as for `WithColumns` or `Select`.
-        select: whether only these columns stay.
+        exprs: as for `WithColumns`, `Select` or `Filter`.
+        verb: which of these.
     """
 
     parent: Node
     exprs: tuple[pl.Expr, ...]
-    select: bool = False
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class StaticJoin:
-    """Each row joined with a table that does not change.
-
-    Attributes:
-        table: the right side.
-        how: as polars' `join`.
-        options: polars' further arguments (`left_on`, `right_on`, `suffix` …), as they are.
-    """
-
-    parent: Node
-    table: pl.DataFrame
-    how: Literal["inner", "left", "right", "full", "semi", "anti", "cross"]
-    options: Mapping[str, Any]
+    verb: Literal["with_columns", "select", "filter"] = "with_columns"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -263,12 +265,12 @@ class Recompute:
     fn: Callable[[pl.LazyFrame], pl.LazyFrame]
 
 
-RowWise = Filter | Select | WithColumns | Drop | Rename | Explode | Unnest
+RowWise = Filter | Select | WithColumns | Drop | Rename | Explode | Unnest | StaticJoin
 """Steps that look at each row by itself."""
 Revising = Window | GroupBy
 """Steps whose rows are revised: they have keys."""
 TwoSided = Join | Merge
 """Steps with a second input, `other`."""
-Stateful = Revising | TwoSided | Unique | InOrder | Running | StaticJoin
+Stateful = Revising | TwoSided | Unique | InOrder | Running
 """Steps that an operator of the engine runs."""
 Node = Source | RowWise | Stateful | Closed | Late | Errors | Recompute
