@@ -18,7 +18,9 @@ N = pl.len().alias("n")
 x = pl.col("x")
 
 
-def hopping(lateness: float | None, *aggs: pl.Expr, every: float = 10, period=30):
+def hopping(
+    lateness: float | None, *aggs: pl.Expr, every: float = 10, period: float = 30
+) -> Window:
     """Windows of half a minute, every ten seconds."""
     late = None if lateness is None else seconds(lateness)
     made = window(SOURCE, aggs or (N,), every=every, lateness=late)

@@ -73,11 +73,13 @@ _CLOSING = (
         "pass",
         "nothing closes",
     ),
-    _window(
+    Mutant(
         "judging moves the watermark",
+        _FILE,
         "watermark = self._watermark.copy()",
         "watermark = self._watermark",
         "a batch that fails and is judged again finds its own rows late",
+        ("tests/engine/test_states.py",),
     ),
     _window(
         "closing windows take the room of open ones",
