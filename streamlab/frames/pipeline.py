@@ -274,6 +274,11 @@ class Pipeline:
         store = self.root.store
         return 0 if store is None else store.counts().forgotten
 
+    @property
+    def tombstones(self) -> pl.DataFrame | None:
+        """The newest of each key, among all rows there have been; None for none."""
+        return self._deletions.among(0)
+
     def _put_derived(self, outcomes: Mapping[int, Outcome]) -> Told:
         told: Told = {}
         for handle, outcome in outcomes.items():
@@ -313,28 +318,19 @@ class Pipeline:
 
     def _hold_state(self) -> Told:
         """Count all state once, whoever shares it; stop the frames of what is too much."""
-        graph, limit = self._wiring.graph, self.budget.limit
         told: Told = {}
-        if graph is None:
-            return told
-        while (every := graph.state_bytes) > limit:
-            most = graph.heaviest
-            if most is None:  # pragma: no cover - something holds the bytes
-                break
-            error = too_large(
-                most.node, most.bytes, limit, holds=most.holds, every=every
-            )
-            for member in map(self._wiring.member, graph.hanging_on(most)):
+        while found := self._wiring.overfull(self.budget.limit):
+            members, error = found
+            for member in members:
                 self.failed(member, error)
                 told[member] = appended(pl.DataFrame())
-        self.state = graph.state
-        self.budget.hold(self._wiring, graph.state_bytes)
+        self.state = self._wiring.state
+        self.budget.hold(self._wiring, sum(self.state.values()))
         return told
 
     def state_of(self, member: Member) -> dict[str, int]:
         """Bytes of state of each step that a frame hangs on."""
-        graph = self._wiring.graph
-        return {} if graph is None else graph.bytes_of(member.node)
+        return self._wiring.state_of(member)
 
     # -- what became known otherwise -----------------------------------------------------
 
