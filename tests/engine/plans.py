@@ -164,7 +164,9 @@ def windows_of_joined(random: Random) -> Node:
 def with_table(random: Random) -> Node:
     """Rows with the columns of a table that does not change; windows over them."""
     rates = pl.DataFrame({"k": ["a", "é", "é", None], "rate": [2, 3, 5, 7]})
-    how = random.choice(["inner", "left", "semi", "anti"])
+    how: Literal["inner", "left", "semi", "anti"] = random.choice(
+        ["inner", "left", "semi", "anti"]
+    )
     found = StaticJoin(steps_before(random), rates, how, {"on": "k"})
     return found if random.random() < 0.5 else tumbling(random, found)
 
