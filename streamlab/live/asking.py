@@ -17,10 +17,11 @@ from streamlab.frames.pace import ReplayClock
 from streamlab.live import sharing
 from streamlab.live.cells import Entry
 from streamlab.live.stats import OperatorStats, SourceStats, Stats, StoreStats
+from streamlab.live.waiting import grouped
 from streamlab.observed import State, Status
 from streamlab.plans import aggregates, nodes
 from streamlab.plans.nodes import output_schema
-from streamlab.views.words import age
+from streamlab.views.words import age, clock_time
 
 WARN_STATE = 0.8  # share of the budget; at 1 the frame stops
 BEHIND = 5_000  # records to go before a live source counts as catching up
@@ -84,7 +85,18 @@ def status(feed: Feed, member: Member, stale: str) -> Status:
         version=member.held.version,
         notes=_notes(feed, member),
         stale=stale,
+        basis=_basis(member),
     )
+
+
+def _basis(member: Member) -> str:
+    """Which records running totals are over; `keep` has no part in that."""
+    if not isinstance(nodes.reviser_of(member.node), nodes.GroupBy):
+        return ""
+    count = f"{grouped(member.counts.received)} records"
+    if member.began is None:
+        return f"over all {count} so far"
+    return f"since {clock_time(round(member.began.timestamp() * 1000))} ({count})"
 
 
 def _state(feed: Feed, member: Member) -> tuple[State, str]:
@@ -163,7 +175,8 @@ def _notes(feed: Feed, member: Member) -> tuple[str, ...]:
     clock = feed.spec.clock
     if isinstance(clock, ReplayClock) and clock.trouble:
         notes.append(clock.trouble)
-    return (*notes, *sharing.notes(feed))
+    basis = _basis(member)
+    return (*notes, *([basis] if basis else []), *sharing.notes(feed))
 
 
 def stale(frame: Any) -> str:
