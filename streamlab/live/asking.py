@@ -17,6 +17,7 @@ from streamlab.frames.pace import ReplayClock
 from streamlab.live import sharing
 from streamlab.live.cells import Entry
 from streamlab.live.stats import OperatorStats, SourceStats, Stats, StoreStats
+from streamlab.live.windows import call_of, windows_of_a_record
 from streamlab.observed import State, Status
 from streamlab.plans import aggregates, nodes
 from streamlab.plans.nodes import output_schema
@@ -217,23 +218,28 @@ def judging(node: nodes.Node) -> nodes.Window | nodes.InOrder | None:
 
 
 def explain(node: nodes.Node, schema: pl.Schema | None) -> str:
-    """One line per step; a window says how each aggregate is kept."""
+    """One line per step; a window says how each aggregate is kept, and a hopping one into how
+    many windows a record falls.
+    """
     lines = []
     for step in nodes.chain(node):
         lines.append(nodes.label(step))
-        if isinstance(step, nodes.Window) and schema is not None:
-            columns = output_schema(step.parent, schema)
-            lines.extend(
-                f"    {agg.meta.output_name()}: {aggregates.explain(agg, columns)}"
-                for agg in step.aggs
-            )
+        if not isinstance(step, nodes.Window) or schema is None:
+            continue
+        columns = output_schema(step.parent, schema)
+        roads = [(each, aggregates.explain(each, columns)) for each in step.aggs]
+        if step.period is not None:
+            lines.append(f"    a record falls into {windows_of_a_record(step)}")
+        for agg, road in roads:
+            each = step.period is not None and road.startswith("raw rows")
+            kept = ", kept once for each of them" if each else ""
+            lines.append(f"    {agg.meta.output_name()}: {road}{kept}")
     return "\n".join(lines)
 
 
 def lateness_advice(feed: Feed, window: nodes.Window) -> str:
     """What lateness the rows at hand suggest, in words with a line to type."""
-    every = window.every if isinstance(window.every, int) else f'"{window.every.text}"'
-    return advice(feed, f'window({every}, lateness="{{}}")')
+    return advice(feed, f'{call_of(window)}, lateness="{{}}")')
 
 
 def order_advice(feed: Feed) -> str:
