@@ -24,7 +24,7 @@ class Grouping(Verbs):
     """Running aggregates, and rows that come once."""
 
     def group_by(
-        self, *by: str | Iterable[str], ttl: Any = None, **named: Any
+        self, *by: str | pl.Expr | Iterable[str], ttl: Any = None, **named: Any
     ) -> GroupBuilder[Self]:
         """Running groups: all rows since the frame began, by key; `.agg(…)` makes the frame.
 
