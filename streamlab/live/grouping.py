@@ -36,7 +36,7 @@ class Grouping(Verbs):
         (`stats.operator.evicted`), and begin anew with their next row.
 
         Args:
-            by: key columns.
+            by: key columns, by name or as `pl.col(…)`.
             ttl: a key leaves when event time has gone on for so long since its newest row
                 ("1h"); rows that come later than that are `expired`. None keeps it for good.
             named: not taken; a key that must be worked out is a column first.

@@ -177,6 +177,30 @@ def test_who_watches_does_not_make_each_change_cost_the_whole_frame(keep: Keep):
     assert made.held().height == 10
 
 
+@pytest.mark.parametrize(
+    "keep", [Keep(rows=50), Keep(age=Span(0, 49_000_000))], ids=["rows", "age"]
+)
+def test_a_full_frame_that_moves_on_lets_its_oldest_rows_go_without_settling(
+    keep: Keep,
+):
+    made = store(keep)
+    made.put(change({(t, "a"): 0 for t in range(50)}, set()))
+    made.held().frame()
+
+    for second in range(50, 80):
+        put = made.put(change({(second, "a"): 1, (49, "a"): 2}, set()), watched=True)
+        assert put.forgotten == 1
+        held = made.held()
+        assert isinstance(held, keystore.HeldKeys)
+        assert not held.settled
+
+    assert [at for at, _, _ in content(made)] == [moment(t) for t in range(30, 80)]
+    # A key that went comes again: it is too old, and goes again.
+    back = made.put(change({(3, "a"): 1}, set()), watched=True)
+    assert back.forgotten == 1
+    assert made.held().height == 50
+
+
 @settings(deadline=None, max_examples=60)
 @given(steps, st.randoms(use_true_random=False))
 def test_a_snapshot_taken_earlier_never_changes(changes: Steps, chance: random.Random):
@@ -259,3 +283,77 @@ def test_rows_that_were_replaced_hold_no_memory():
     assert made.height == 1
     made.put(change({}, set()))
     assert bytes_held(made.held().frame()) <= made.bytes < 10_000
+
+
+group_keys = st.sampled_from(["a", "b", "c", "d", None])
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    changes=st.lists(
+        st.tuples(
+            st.dictionaries(group_keys, st.integers(0, 5), max_size=4),
+            st.sets(group_keys, max_size=2),
+        ),
+        max_size=12,
+    ),
+    rows=st.none() | st.integers(1, 4),
+    chance=st.randoms(use_true_random=False),
+)
+def test_of_a_running_group_those_rows_stay_that_changed_last(
+    changes: list[tuple[dict[str | None, int], set[str | None]]],
+    rows: int | None,
+    chance: random.Random,
+):
+    schema = pl.Schema({"key": pl.String(), "value": pl.Int64()})
+    rules = KeyRules(("key",), Keep(rows), by_key=False)
+    made = KeyStore(pl.DataFrame(schema=schema), rules, Budget(10**9))
+    held: dict[str | None, int] = {}  # in the order of the last change
+
+    for added, removed in changes:
+        gone = removed - set(added)
+        made.put(
+            Change(
+                pl.DataFrame(list(added.items()), schema, orient="row"),
+                pl.DataFrame({"key": list(gone)}, {"key": pl.String()}),
+                0,
+                0,
+                None,
+            ),
+            watched=chance.random() < 0.3,
+        )
+        for key in sorted(added, key=lambda each: (each is not None, each or "")):
+            held.pop(key, None)
+            held[key] = added[key]
+        held = {k: v for k, v in held.items() if k not in gone}
+        while rows is not None and len(held) > rows:
+            del held[next(iter(held))]
+        if chance.random() < 0.3:
+            made.held().frame()
+
+    order = sorted(held, key=lambda each: (each is not None, each or ""))
+    assert content(made) == [(key, held[key]) for key in order]
+    counts = made.counts()
+    assert counts.kept == len(held)
+    assert (
+        counts.put == counts.kept + counts.forgotten + counts.replaced + counts.removed
+    )
+
+
+def test_shrinking_a_running_group_drops_what_has_not_changed_for_longest():
+    schema = pl.Schema({"key": pl.String(), "value": pl.Int64()})
+    made = KeyStore(
+        pl.DataFrame(schema=schema),
+        KeyRules(("key",), Keep(), by_key=False),
+        Budget(10**9),
+    )
+    nothing = pl.DataFrame({"key": []}, {"key": pl.String})
+    for value, key in enumerate("dcbad"):
+        rows = pl.DataFrame({"key": [key], "value": [value]})
+        made.put(Change(rows, nothing, 0, 0, None))
+
+    assert made.shrink() == 2
+    assert content(made) == [("a", 3), ("d", 4)]
+    made.put(Change(pl.DataFrame({"key": ["z"], "value": [9]}), nothing, 0, 0, None))
+    assert made.shrink() == 2
+    assert content(made) == [("z", 9)]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tests.mutate.mutant import Mutant
 
-_TESTS = ("tests/engine/test_windows.py",)
-_NEEDS = ("tests/engine/test_needs.py",)
-_FRAMES = ("tests/engine/test_frames.py",)
-_KEPT = ("tests/engine/test_kept.py",)
+_TESTS = ("tests/engine/test_windows.py", "tests/engine/test_edges.py")
+_NEEDS = ("tests/engine/test_needs.py", "tests/engine/test_edges.py")
+_FRAMES = ("tests/engine/test_edges.py", "tests/engine/test_frames.py")
+_KEPT = ("tests/engine/test_kept.py", "tests/engine/test_edges.py")
 _FILE, _ACCOUNT = "engine/window.py", "engine/needs.py"
 _KEYED = "engine/keyed.py"
 
@@ -27,14 +27,14 @@ def _keyed(name: str, text: str, instead: str, why: str) -> Mutant:
 _CLOSING = (
     _window(
         "a window that ends at the limit is not over",
-        "late = times.good & (ends <= limit)",
-        "late = times.good & (ends < limit)",
+        "missed = good & (ends <= limit)",
+        "missed = good & (ends < limit)",
         "a closed window opens again",
     ),
     _window(
         "late rows go in all the same",
-        "good = times.good & ~late",
-        "good = times.good",
+        "            good = good & ~missed\n",
+        "",
         "what was delivered as closed changes afterwards",
     ),
     _window(
@@ -73,11 +73,13 @@ _CLOSING = (
         "pass",
         "nothing closes",
     ),
-    _window(
+    Mutant(
         "judging moves the watermark",
+        _FILE,
         "watermark = self._watermark.copy()",
         "watermark = self._watermark",
         "a batch that fails and is judged again finds its own rows late",
+        ("tests/engine/test_states.py",),
     ),
     _window(
         "closing windows take the room of open ones",
@@ -99,7 +101,7 @@ _CLOSING = (
     ),
     _window(
         "closed windows come in any order",
-        "closed = self._frame(closing, closed=True).sort(WINDOW_START, *self.node.by)",
+        "closed = self._frame(closing, closed=True).sort(order)",
         "closed = self._frame(closing[::-1], closed=True)",
         "windows over closed windows find them late",
     ),
@@ -111,8 +113,8 @@ _CLOSING = (
     ),
     _window(
         "a window that begins with the frame is partial",
-        "            starts < self._from\n",
-        "            starts <= self._from\n",
+        "return starts < self._from\n",
+        "return starts <= self._from\n",
         "whole windows are marked as partial",
     ),
     _window(
@@ -154,8 +156,8 @@ _CLOSING = (
     Mutant(
         "rows of an earlier reading are late, not expired",
         _FILE,
-        "late &= ~expired",
-        "pass",
+        "return missed.where(~gone), missed.where(gone)",
+        "return missed, missed.where(gone)",
         "a restart lists thousands of late rows that were not",
         _NEEDS,
     ),
@@ -170,8 +172,8 @@ _CLOSING = (
     Mutant(
         "seed rows of an idle partition are late",
         "engine/graph.py",
-        "source = Batch(rows, self._holding | set(parts), self._ended)",
-        "source = Batch(rows, self._holding, self._ended)",
+        "holding = self._holding | set(parts)",
+        "holding = self._holding",
         "a frame made later leaves out what its parent had in time",
         _TESTS,
     ),
@@ -219,8 +221,8 @@ _CHANGES = (
     ),
     _keyed(
         "rows that never passed are removed",
-        "            elif key in inside:\n                inside.remove(key)\n                gone.append(place)\n        if self",
-        "            else:\n                inside.discard(key)\n                gone.append(place)\n        if self",
+        "            elif key in inside:\n                inside.remove(key)\n                gone.append(place)\n        return changed",
+        "            else:\n                inside.discard(key)\n                gone.append(place)\n        return changed",
         "sinks are told of deletions that are none",
     ),
     _keyed(
