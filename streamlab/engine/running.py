@@ -16,6 +16,7 @@ from streamlab.engine.lookback import (
     LastResult,
     LastRows,
     Memory,
+    evaluated,
 )
 from streamlab.engine.lookspan import LastDecayed, RecentRows
 from streamlab.engine.needs import Bounds
@@ -47,12 +48,14 @@ class RunningStage:
         self._final = _final(node, self._program)
         self._memories: dict[str, Memory] = {}
         self._numbers: dict[str, dict[Hashable, int]] = {}
+        self._types: dict[str, pl.DataType] = {}
         known = pl.DataFrame(schema=schema)
         for level in self._program.levels:
             for look in level:
                 self._numbers.setdefault(look.key, {})
                 dtypes = known.select(_named(look)).dtypes
-                self._memories[look.name], result = _memory(look, dtypes)
+                memory, result = _memory(look, dtypes)
+                self._memories[look.name], self._types[look.name] = memory, result
                 known = known.with_columns(pl.lit(None, result).alias(look.name))
         self._frontier: int | None = NONE
 
@@ -133,7 +136,7 @@ class RunningStage:
                 max(1, len(self._numbers[look.key])),
             )
             column, commit = self._memories[look.name].step(given)
-            found.append(column.alias(look.name))
+            found.append(column.cast(self._types[look.name]).alias(look.name))
             commits.append(commit)
         return found, commits
 
@@ -163,8 +166,7 @@ def _named(look: Look) -> list[pl.Expr]:
 
 def _memory(look: Look, dtypes: Sequence[pl.DataType]) -> tuple[Memory, pl.DataType]:
     """What a look remembers, and the type of its column."""
-    schema = {f"{INPUT}{at}": dtype for at, dtype in enumerate(dtypes)}
-    result = pl.DataFrame(schema=schema).select(look.call).dtypes[0]
+    result = _result(look, dtypes)
     memory = look.memory
     made: Memory
     match memory.kind:
@@ -183,6 +185,20 @@ def _memory(look: Look, dtypes: Sequence[pl.DataType]) -> tuple[Memory, pl.DataT
         case _:  # pragma: no cover - its rule gives it what it needs
             raise TypeError(memory)
     return made, result
+
+
+def _result(look: Look, dtypes: Sequence[pl.DataType]) -> pl.DataType:
+    """The type of a look's column once there are rows; polars may say another without any."""
+    by = [0, 1] if look.memory.kind in {"span", "decay"} else [None, None]
+    values = [[None, None], *([by] * (len(dtypes) - 1))]
+    columns = [
+        pl.Series(f"{INPUT}{at}", each).cast(dtype)
+        for at, (each, dtype) in enumerate(zip(values, dtypes, strict=True))
+    ]
+    try:
+        return evaluated(look.call, pl.DataFrame(columns), None).dtype
+    except pl.exceptions.PolarsError:  # for nulls it has no answer
+        return evaluated(look.call, pl.DataFrame(columns).clear(), None).dtype
 
 
 def _final(node: Running, parts: Program) -> Chain:
