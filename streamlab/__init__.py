@@ -13,6 +13,7 @@ Data flows one way: source → decode → transform → frame → view.
                         a Consumer of single Messages and a Producer that returns Receipts
     demo                a topic without a broker: generated, seeded, its truth known
     chart               any altair chart whose data are live frames
+    clock               replays the past, several sources in step, by itself or by hand
     collect_all         several frames at one version of their source
     check               an answer against the expected one, for teaching
     streams, stop_all   what runs, and the end of it; reset also forgets the in-memory brokers
@@ -38,7 +39,8 @@ _HOME = {
     "Topic": "streamlab.topics.topic",
     "chart": "streamlab.live.frame",
     "check": "streamlab.live.teach",
-    "collect_all": "streamlab.live.frame",
+    "clock": "streamlab.frames.clockspec",
+    "collect_all": "streamlab.live.together",
     "connect": "streamlab.topics.brokers",
     "demo": "streamlab.topics.brokers",
     "reset": "streamlab.topics.brokers",
@@ -59,6 +61,7 @@ __all__ = [
     "Topic",
     "chart",
     "check",
+    "clock",
     "collect_all",
     "connect",
     "demo",

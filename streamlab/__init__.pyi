@@ -1,11 +1,12 @@
 from streamlab import errors as errors
 from streamlab.clocks import HandClock as HandClock
+from streamlab.frames.clockspec import clock as clock
 from streamlab.live.frame import LiveFrame as LiveFrame
 from streamlab.live.frame import chart as chart
-from streamlab.live.frame import collect_all as collect_all
 from streamlab.live.frame import stop_all as stop_all
 from streamlab.live.frame import streams as streams
 from streamlab.live.teach import check as check
+from streamlab.live.together import collect_all as collect_all
 from streamlab.topics.brokers import Broker as Broker
 from streamlab.topics.brokers import connect as connect
 from streamlab.topics.brokers import demo as demo
@@ -29,6 +30,7 @@ __all__ = [
     "Topic",
     "chart",
     "check",
+    "clock",
     "collect_all",
     "connect",
     "demo",

@@ -13,6 +13,7 @@ PART = "__part"  # Int32: number of the row's (topic, partition) in its source's
 STAMP = "__stamp"  # the broker's timestamp, Int64, ms since 1970 UTC
 SEQ = "__seq"  # Int64: the offset; on Redis the second half of the id (the first is STAMP)
 HIDDEN = (TIME, PART, STAMP, SEQ)
+ROW = "__row"  # place of a row in its batch; of a tombstone, of the row that comes after it
 HIDDEN_SCHEMA = pl.Schema(
     {
         TIME: pl.Datetime("us", "UTC"),

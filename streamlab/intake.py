@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from streamlab import entry_ids
-from streamlab.changes import HIDDEN_SCHEMA, SEQ, TIME
+from streamlab.changes import HIDDEN_SCHEMA, ROW, SEQ, TIME
 from streamlab.errors import ColumnNotFoundError, UsageError
 from streamlab.formats.base import Decoded, Extra, Format, Rejected
 from streamlab.formats.fields import TAKEN, column_of
@@ -52,6 +52,9 @@ class Taken(NamedTuple):
         decoded: those that became rows; received = decoded + rejected.height.
         missing: column → in how many rows the payload lacked the field.
         extra: field outside the schema → how often it came, and where first ("p3 @ 7843112").
+        tombstones: of records with a key and no value, which are among the rejected too: `_key`,
+            and in `__row` how many of `rows` came before; None for none, or if `_key` is not
+            asked for.
     """
 
     rows: pl.DataFrame
@@ -60,6 +63,7 @@ class Taken(NamedTuple):
     decoded: int
     missing: Mapping[str, int]
     extra: Mapping[str, tuple[int, str]]
+    tombstones: pl.DataFrame | None = None
 
 
 class _Kept(NamedTuple):
@@ -170,7 +174,25 @@ class Intake:
                 name: (each.count, self._where(hidden, each.index))
                 for name, each in extra.items()
             },
+            self._tombstones(blocks, values, kept),
         )
+
+    def _tombstones(
+        self, blocks: Sequence[Records], values: Sequence[bytes | None], kept: _Kept
+    ) -> pl.DataFrame | None:
+        if KEY not in self._meta or not kept.rejected or kept.places is None:
+            return None
+        keys = _chained([_bytes(KEY, block) for block in blocks])
+        places = [
+            place
+            for place, _ in kept.rejected
+            if values[place] is None and keys[place] is not None
+        ]
+        if not places:
+            return None
+        before = np.searchsorted(kept.places, places).astype(np.int64)
+        key = _readable(KEY, [keys[place] for place in places])
+        return pl.DataFrame([key, pl.Series(ROW, before)])
 
     def _without_rejects(self) -> pl.DataFrame:
         named = (TOPIC,) if self._several_topics else ()

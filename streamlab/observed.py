@@ -14,6 +14,7 @@ State = Literal[
     "waiting",
     "live",
     "catching up",
+    "replay",
     "paused",
     "reconnecting",
     "ended",

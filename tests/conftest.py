@@ -13,6 +13,9 @@ import pytest
 
 from streamlab import servers
 from tests.brokers import KAFKA, REDIS, need, ready_kafka, shared
+from tests.cases import load
+
+load()
 
 _numbers = itertools.count(1)
 _LEFT_S = 5.0

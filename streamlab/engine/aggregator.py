@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import polars as pl
 
 from streamlab.changes import PART
 from streamlab.engine.copies import enough, repeated
+from streamlab.engine.hops import within
 from streamlab.engine.rawrows import SLOT, RawRows
 from streamlab.engine.states import State, state_of
 from streamlab.engine.watermark import Int64s
 from streamlab.plans.aggregates import Partial, Split, split
 from streamlab.plans.steady import steady
 
-START, CLOCK, PLACE = "__start", "__clock", "__place"
+START, CLOCK, PLACE, NUMBER = "__start", "__clock", "__place", "__number"
+
+
+NOBODY: Int64s = np.empty(0, np.int64)
 
 
 class Aggregator:
-    """All aggregations of one window operator, by slot."""
+    """All aggregations of one operator, by slot."""
 
-    def __init__(self, aggs: Iterable[pl.Expr], schema: pl.Schema) -> None:
-        """`schema`: shown columns of the rows that are aggregated."""
+    def __init__(
+        self,
+        aggs: Iterable[pl.Expr],
+        schema: pl.Schema,
+        *,
+        arrival: bool = False,
+        numbered: bool = False,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            aggs: each with its name.
+            schema: shown columns of the rows that are aggregated.
+            arrival: rows of a slot are in the order of arrival, not of event time; kept rows
+                lie by slot, not by window.
+            numbered: a slot's rows may come to lie behind others that came later, so they bear
+                the number of their arrival.
+        """
         self._aggs = tuple(aggs)
-        self._splits: list[Split | None] = [split(e, schema) for e in self._aggs]
+        self._arrival = arrival
+        self._splits: list[Split | None] = [
+            split(each, schema, arrival=arrival) for each in self._aggs
+        ]
         self._room = 0
         self._states: list[list[State]] = []
         self.shrink()
@@ -36,18 +60,38 @@ class Aggregator:
         self._needed = _columns_of(self._raw, schema)
         self._rows = RawRows()
         columns = {name: schema[name] for name in self._needed}
-        hidden = {CLOCK: pl.Int64(), PART: pl.Int32(), SLOT: pl.Int64()}
-        self._blank = pl.DataFrame(schema={**columns, **hidden})
+        order: dict[str, pl.DataType] = {}
+        if not arrival:
+            order = {CLOCK: pl.Int64(), PART: pl.Int32()}
+        if numbered:
+            order[NUMBER] = pl.Int64()
+        self._order, self._arrived = list(order), 0
+        self._blank = pl.DataFrame(schema={**columns, **order, SLOT: pl.Int64()})
 
     @property
     def bytes(self) -> int:
         """Bytes held by states and rows."""
-        columns = (c for states in self._states for s in states for c in s.columns())
-        return sum(column.nbytes for column in columns) + self._rows.bytes
+        held = sum(state.bytes for states in self._states for state in states)
+        return held + self._rows.bytes
 
-    def over(self, rows: pl.DataFrame, by: tuple[str, ...]) -> pl.LazyFrame:
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether any aggregation needs them."""
+        return bool(self._raw)
+
+    def over(
+        self,
+        rows: pl.DataFrame,
+        by: tuple[str, ...],
+        beside: Mapping[str, pl.Expr] = MappingProxyType({}),
+    ) -> pl.LazyFrame:
         """The batch's own aggregates: `START`, the `by` columns, then one or more columns per
         partial state (and, if rows are kept, the places of each group's rows).
+
+        Args:
+            rows: with `START`.
+            by: key columns.
+            beside: further columns → what is taken of each group's.
         """
         values: list[pl.Expr] = []
         takes: list[pl.Expr] = []
@@ -65,7 +109,8 @@ class Aggregator:
         keyed = [pl.col(START), *(pl.col(name) for name in by)]
         few = 0 < rows.height < enough()
         fed = (repeated(rows) if few else rows).lazy().with_row_index(PLACE)
-        inputs = fed.select(*keyed, PLACE, *values)
+        takes += beside.values()
+        inputs = fed.select(*keyed, PLACE, *values, *beside)
         if (
             few
         ):  # compared with the length, which polars can't move before the evaluation
@@ -75,7 +120,7 @@ class Aggregator:
     def merge(
         self, slots: Int64s, new: Int64s, room: int, groups: pl.DataFrame
     ) -> None:
-        """Add a batch's aggregates; row i of `groups` belongs to `slots[i]`."""
+        """Add a batch's aggregates; row i of `groups` belongs to `slots[i]`, all distinct."""
         for number, (_, state) in enumerate(self._partials()):
             if room > self._room:
                 state.grow(room)
@@ -84,22 +129,96 @@ class Aggregator:
             state.merge(slots, [groups.get_column(name) for name in names])
         self._room = max(room, self._room)
 
+    def spread(
+        self, place: Int64s, slots: Int64s, new: Int64s, room: int, groups: pl.DataFrame
+    ) -> None:
+        """`merge` where a group may go to several slots, and a slot may be given several.
+
+        Args:
+            place: rows of `groups`.
+            slots: where each goes.
+            new: slots without anything in them yet.
+            room: slots there are.
+            groups: the batch's aggregates.
+        """
+        if not self._partials():
+            self._room = max(room, self._room)
+            return
+        for turn in turns(slots):
+            which = pl.Series(place[turn], dtype=pl.UInt32)
+            self.merge(slots[turn], new, room, groups[which])
+            new = new[:0]
+
+    def absorb(self, slots: Int64s, others: Int64s) -> None:
+        """Add to each slot what is in another one, which is not used any more."""
+        for turn in turns(slots):
+            for _, state in self._partials():
+                state.merge(slots[turn], state.parts(others[turn]))
+
     def keep(self, slots: Int64s, groups: pl.DataFrame, rows: pl.DataFrame) -> None:
         """Keep the batch's rows, if any aggregation needs them (after `merge`)."""
+        if self._raw:
+            start = groups.get_column(START).to_numpy()
+            windows = slots if self._arrival else start
+            self.keep_in(np.arange(groups.height), slots, windows, groups, rows)
+
+    def keep_in(
+        self,
+        place: Int64s,
+        slots: Int64s,
+        windows: Int64s,
+        groups: pl.DataFrame,
+        rows: pl.DataFrame,
+    ) -> None:
+        """The same where a group may go to several slots: a row is kept for each of them.
+
+        Args:
+            place: rows of `groups`, rising.
+            slots: where each goes.
+            windows: under which each is forgotten.
+            groups: the batch's aggregates.
+            rows: the batch's rows.
+        """
         if not self._raw:
             return
         lists = groups.get_column(PLACE)
-        of_row = np.empty(rows.height, np.int64)
-        of_row[lists.explode().to_numpy()] = np.repeat(
-            slots, lists.list.len().to_numpy()
-        )
-        slot = pl.Series(SLOT, of_row)
-        kept = rows.select(*self._needed, CLOCK, PART).with_columns(slot)
-        self._rows.add(kept, rows.get_column(START).to_numpy())
+        group = np.empty(rows.height, np.int64)
+        of_group = lists.list.len().to_numpy()
+        group[lists.explode().to_numpy()] = np.repeat(np.arange(len(lists)), of_group)
+        counts = np.bincount(place, minlength=len(lists))
+        begin = np.cumsum(counts) - counts
+        copies = counts[group]
+        row = np.repeat(np.arange(rows.height), copies)
+        at = begin[group[row]] + within(copies)
+        if NUMBER in self._order:
+            numbers = pl.Series(NUMBER, np.arange(rows.height) + self._arrived)
+            rows = rows.hstack([numbers])
+            self._arrived += rows.height
+        kept = rows.select(*self._needed, *self._order)
+        if len(row) != rows.height:
+            kept = kept[pl.Series(row, dtype=pl.UInt32)]
+        self._rows.add(kept.with_columns(pl.Series(SLOT, slots[at])), windows[at])
 
-    def results(self, slots: Int64s, starts: Int64s) -> list[pl.Series]:
-        """The finished aggregates of `slots`, in the order they were asked for."""
-        raw = self._from_rows(slots, np.unique(starts).tolist()) if self._raw else {}
+    def results(
+        self,
+        slots: Int64s,
+        windows: Int64s,
+        others: Int64s = NOBODY,
+        places: Int64s = NOBODY,
+    ) -> list[pl.Series]:
+        """The finished aggregates of `slots`, in the order they were asked for.
+
+        Args:
+            slots: which.
+            windows: under which their rows are kept.
+            others: slots that some of them have absorbed.
+            places: in `slots`, of those that did.
+        """
+        raw: dict[str, pl.Series] = {}
+        if self._raw:
+            place = np.full(self._room, -1, np.int64)
+            place[slots], place[others] = np.arange(len(slots)), places
+            raw = self._from_rows(len(slots), place, np.unique(windows).tolist())
         read = np.tile(slots, 2) if len(slots) == 1 else slots  # see `copies`
         found: list[pl.Series] = []
         for each, expr, states in zip(
@@ -140,25 +259,26 @@ class Aggregator:
             for partial, state in zip(found.partials, states, strict=True)
         ]
 
-    def _from_rows(self, slots: Int64s, starts: Iterable[int]) -> dict[str, pl.Series]:
-        """The aggregates that need all rows, evaluated for `slots` alone.
+    def _from_rows(
+        self, count: int, place: Int64s, starts: Iterable[int]
+    ) -> dict[str, pl.Series]:
+        """The aggregates that need all rows, evaluated for `count` slots: by slot, their places.
 
-        Order inside a window is event time, partition, arrival: rows lie in order of arrival,
-        and the sort is stable.
+        Order inside a window is event time, partition, arrival: rows of a slot lie in order of
+        arrival, and the sort is stable.
         """
         rows = self._rows.of(starts)
         rows = self._blank if rows is None else rows
-        place = np.full(self._room, -1, np.int64)
-        place[slots] = np.arange(len(slots))
         places = pl.Series(SLOT, place[rows.get_column(SLOT).to_numpy()])
         rows = rows.with_columns(places).filter(pl.col(SLOT) >= 0)
         if 0 < rows.height < enough():  # a copy of a group is a group, and comes behind
-            copy = pl.int_range(pl.len()) // rows.height * len(slots)
+            copy = pl.int_range(pl.len()) // rows.height * count
             rows = repeated(rows).with_columns(pl.col(SLOT) + copy)
-        ordered = rows.sort(CLOCK, PART, maintain_order=True)
-        found = ordered.group_by(SLOT).agg(self._raw).sort(SLOT)
+        if self._order:
+            rows = rows.sort(*self._order, maintain_order=True)
+        found = rows.group_by(SLOT).agg(self._raw).sort(SLOT)
         names = [expr.meta.output_name() for expr in self._raw]
-        return {name: found.get_column(name).head(len(slots)) for name in names}
+        return {name: found.get_column(name).head(count) for name in names}
 
 
 def _columns_of(exprs: Iterable[pl.Expr], schema: pl.Schema) -> list[str]:
@@ -176,3 +296,13 @@ def _is_plain(each: Split) -> bool:
     if len(each.partials) != 1:
         return False
     return each.final.meta.undo_aliases().meta.eq(pl.col(each.partials[0].name))
+
+
+def turns(slots: Int64s) -> list[Int64s]:
+    """Places, in as few parts as there can be so that no slot comes twice in one."""
+    order = np.argsort(slots, kind="stable")
+    _, counts = np.unique(slots, return_counts=True)
+    if not len(counts):
+        return []
+    turn = within(counts)
+    return [np.sort(order[turn == each]) for each in range(int(counts.max()))]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from streamlab.changes import STAMP, TIME
 from streamlab.durations import UNIT_US, Span
+from streamlab.engine.walltime import moved
 from streamlab.engine.watermark import Int64s
 from streamlab.plans.nodes import Window
 
@@ -19,8 +20,8 @@ _MONDAY = 4 * _DAY  # the first one of 1970: dt.truncate counts weeks from there
 # on this grid, and the calendar is asked once a quarter (15 ms for 50,000 rows otherwise).
 _GRID = 15 * UNIT_US["m"]
 _GRID_SINCE = 1000 * _DAY
-# A day that begins at a nonexistent midnight ends up an hour off when a day is added to the
-# one before; well inside the next window, truncating finds its true start.
+# A day that begins at a nonexistent midnight is an hour off when counted from the one before;
+# well inside the next window, truncating finds its true start.
 _INSIDE = 2 * UNIT_US["h"]
 NO_TIME, FUTURE = "no event time", "time in the future"
 
@@ -92,27 +93,20 @@ def spans(window: Window, times: Int64s) -> tuple[Int64s, Int64s]:
 def _calendar_spans(window: Window, times: Int64s) -> tuple[Int64s, Int64s]:
     starts = _truncated(window, times)
     every = window.every
-    text = every.text if not isinstance(every, int) else ""
-    later = _local(window, starts).dt.offset_by(text)
-    return starts, _truncated(window, later.to_physical().to_numpy() + _INSIDE)
+    if isinstance(every, int):  # pragma: no cover
+        raise TypeError(every)  # see `spans`
+    later = moved(starts, every, window.time_zone)
+    return starts, _truncated(window, later + _INSIDE)
 
 
 def _truncated(window: Window, times: Int64s) -> Int64s:
-    every, offset = window.every, window.offset
+    every, offset, zone = window.every, window.offset, window.time_zone
     if isinstance(every, int) or isinstance(offset, int):  # pragma: no cover
         raise TypeError(every)  # see `spans`
-    local = _local(window, times)
-    if offset.months or offset.us:
-        local = local.dt.offset_by(f"-{offset.text}")
-    starts = local.dt.truncate(every.text)
-    if offset.months or offset.us:
-        starts = starts.dt.offset_by(offset.text)
-    return starts.to_physical().to_numpy()
-
-
-def _local(window: Window, times: Int64s) -> pl.Series:
-    utc = pl.Series(times, dtype=pl.Int64).cast(pl.Datetime("us", "UTC"))
-    return utc.dt.convert_time_zone(window.time_zone)
+    back = moved(times, offset, zone, back=True)
+    utc = pl.Series(back, dtype=pl.Int64).cast(pl.Datetime("us", "UTC"))
+    starts = utc.dt.convert_time_zone(zone).dt.truncate(every.text)
+    return moved(starts.to_physical().to_numpy(), offset, zone)
 
 
 def _filled(column: pl.Series) -> tuple[Int64s, NDArray[np.bool_]]:

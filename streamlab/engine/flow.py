@@ -202,7 +202,11 @@ class Flow:
         outcome = outcome._replace(counts=effect.counts)
         if frame.origin.kind != "rows":
             return outcome
-        return outcome._replace(rejected=effect.rejected, evicted=effect.evicted)
+        return outcome._replace(
+            rejected=effect.rejected,
+            evicted=effect.evicted,
+            tombstones=effect.tombstones,
+        )
 
 
 def _input(frame: Frame, rows: pl.DataFrame) -> pl.DataFrame:

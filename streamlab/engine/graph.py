@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -29,6 +29,7 @@ from streamlab.plans.nodes import (
     RowWise,
     Stateful,
     TwoSided,
+    Unique,
     Window,
     chain,
     label,
@@ -49,11 +50,13 @@ class Standing(NamedTuple):
             unit of integer windows; None if that is not how the operator works.
         late: the newest rows that came too late, hidden columns included; None if none can.
         expired: rows that an earlier reading of a group had brought home.
+        trouble: why the batch answer can't be worked out again; "" if it can.
     """
 
     reached: int | None
     late: pl.DataFrame | None
     expired: pl.DataFrame | None
+    trouble: str = ""
 
 
 class Graph:
@@ -111,7 +114,7 @@ class Graph:
         for each in self._operators.values():
             if each.state is not None and each.state.needs is not None:
                 keep_oldest(oldest, each.state.needs.oldest())
-                if isinstance(each.node, Window):
+                if isinstance(each.node, (Window, Unique)):
                     plans[each.mark] = each.state.bounds
             elif each.setting.past is not None:  # no row has come for it yet
                 plans[each.mark] = each.setting.past.bounds
@@ -140,23 +143,35 @@ class Graph:
         if isinstance(node, Window):
             over = FOREVER if operator.finished else state.bounds.over
             return Standing(over, late, expired)
-        return Standing(state.frontier, late, None)
+        trouble = str(getattr(state, "trouble", ""))
+        return Standing(state.frontier, late, None, trouble)
 
     def _past(self, node: Node) -> Past | None:
-        if self._memory is None or not isinstance(node, Window):
+        if self._memory is None or not isinstance(node, (Window, Unique)):
             return None
         bounds = self._memory.plans.get(fingerprint(node))
         return None if bounds is None else Past(bounds, self._memory.before)
 
+    @property
+    def state(self) -> dict[str, int]:
+        """Bytes that each operator holds, by the step's name."""
+        return _by_name(self._operators.values())
+
+    @property
+    def heaviest(self) -> Operator | None:
+        """The operator with the largest state; None if there is none."""
+        every = self._operators.values()
+        return max(every, key=lambda each: each.bytes, default=None)
+
+    def hanging_on(self, operator: Operator) -> list[int]:
+        """The frames that an operator is needed for."""
+        return [h for h, frame in self._frames.items() if operator in frame.path]
+
     def bytes_of(self, node: Node) -> dict[str, int]:
         """Bytes of state of each operator on the way to `node`, by the step's name."""
-        held: dict[str, int] = {}
-        for frame in self._frames.values():
-            if frame.node is node:
-                for each in frame.path:
-                    held[label(each.node)] = held.get(label(each.node), 0) + each.bytes
-                break
-        return held
+        frames = (each for each in self._frames.values() if each.node is node)
+        frame = next(frames, None)
+        return {} if frame is None else _by_name(frame.path)
 
     def add(
         self,
@@ -166,6 +181,7 @@ class Graph:
         began: datetime | None = None,
         max_open: int = MAX_OPEN,
         kept: Callable[[Node], pl.DataFrame] = lambda _: pl.DataFrame(),
+        tombstones: pl.DataFrame | None = None,
     ) -> int:
         """Produce the frame of `node` from now on; returns its handle.
 
@@ -181,6 +197,7 @@ class Graph:
             max_open: (window, key) pairs each window keeps open.
             kept: rows, shown and hidden, that the frame of a plan keeps; without columns if
                 there is no such frame.
+            tombstones: among the rows of `seed`, as in a batch.
 
         Raises:
             TypeError: a step that is not run here (`errors`, `recompute`).
@@ -190,7 +207,8 @@ class Graph:
         fresh = [each for each in frame.path if id(each.node) not in known]
         rows = pl.DataFrame() if seed is None else seed
         parts = rows.get_column(PART).unique().to_list() if PART in rows.columns else []
-        source = Batch(rows, self._holding | set(parts), self._ended)
+        holding = self._holding | set(parts)
+        source = Batch(rows, holding, self._ended, tombstones=tombstones)
         # Partitions in the seed hold while it runs: what was on time then must not be late now.
         if frame.problem is None:
             sources = {**self._others, OWN: source}
@@ -310,6 +328,8 @@ class Graph:
                 max(above, default=0),
                 fingerprint(node) if self._committing else "",
             )
+        elif setting.max_open > operator.setting.max_open:
+            operator.allow(setting.max_open)
         return operator
 
     def _move_watermark(self, batch: Batch) -> None:
@@ -318,3 +338,11 @@ class Graph:
         times = read_times(batch.rows, None, _MAX_AHEAD)
         parts = batch.rows.get_column(PART).to_numpy()
         self._watermark.advance(times.values, parts, times.good, batch.holding)
+
+
+def _by_name(operators: Iterable[Operator]) -> dict[str, int]:
+    held: dict[str, int] = {}
+    for each in operators:
+        name = label(each.node)
+        held[name] = held.get(name, 0) + each.bytes
+    return held

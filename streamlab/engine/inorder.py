@@ -71,6 +71,11 @@ class InOrderStage:
         return self._pending.bytes + self._late.bytes
 
     @property
+    def holds(self) -> str:
+        """How many rows wait."""
+        return f"{self._pending.height:,} rows that wait"
+
+    @property
     def watermark(self) -> datetime | None:
         """How far it has let go; at the end, how far the watermark had come by then."""
         ended = self._frontier == FOREVER

@@ -68,8 +68,13 @@ class Slots:
     def place(
         self, starts: Int64s, ends: Int64s, keys: pl.DataFrame
     ) -> tuple[Int64s, Int64s]:
-        """The slot of each (window, key), which must be distinct, and those that are new."""
-        wanted = plain(keys, len(starts))
+        """The slot of each (window, key), and those that are new."""
+        return self.put(starts, ends, plain(keys, len(starts)))
+
+    def put(
+        self, starts: Int64s, ends: Int64s, wanted: Sequence[Hashable]
+    ) -> tuple[Int64s, Int64s]:
+        """The same for keys that `plain` has made."""
         found = np.empty(len(wanted), np.int64)
         fresh: list[int] = []
         for at, (start, key) in enumerate(zip(starts.tolist(), wanted, strict=True)):
@@ -87,7 +92,7 @@ class Slots:
         self.starts[new], self.ends[new] = starts[fresh], ends[fresh]
         for at in fresh:
             self._keys[found[at]] = wanted[at]
-            self._key_bytes += _size(wanted[at])
+            self._key_bytes += sized(wanted[at])
         return found, new
 
     def pop_until(self, end: int) -> Int64s:
@@ -111,10 +116,29 @@ class Slots:
             gone.extend(self._pop())
         return np.array(gone, np.int64), latest
 
+    def find(self, start: int, keys: pl.DataFrame) -> Int64s:
+        """The slot of each key of a window; -1 where there is none."""
+        window = self._windows.get(start, {})
+        wanted = plain(keys, keys.height)
+        each = (window.get(key, -1) for key in wanted)
+        return np.fromiter(each, np.int64, len(wanted))
+
+    def discard(self, slots: Int64s) -> None:
+        """Let go of single keys; as with windows, the slots are readable until `release`."""
+        starts, keys = self.starts[slots].tolist(), self._keys[slots].tolist()
+        for start, key in zip(starts, keys, strict=True):
+            del self._windows[start][key]
+        empty = {start for start in starts if not self._windows[start]}
+        for start in empty:
+            del self._windows[start]
+        if empty:
+            self._order = [each for each in self._order if each[1] not in empty]
+            heapq.heapify(self._order)
+
     def release(self, slots: Int64s) -> None:
         """Give slots of popped windows back."""
         for key in self._keys[slots].tolist():
-            self._key_bytes -= _size(key)
+            self._key_bytes -= sized(key)
         self._keys[slots] = None
         self._free.extend(slots.tolist())
         if not self._windows:
@@ -127,19 +151,7 @@ class Slots:
 
     def keys(self, slots: Int64s, names: Sequence[str]) -> pl.DataFrame:
         """The key columns of `slots`."""
-        held = self._keys[slots].tolist()
-        if len(names) == 1:
-            columns: list[Sequence[Any]] = [held]
-        else:
-            columns = [[key[place] for key in held] for place in range(len(names))]
-        return pl.DataFrame(
-            [
-                _restored(name, values, dtype)
-                for name, values, dtype in zip(
-                    names, columns, self._dtypes, strict=True
-                )
-            ]
-        )
+        return restored(self._keys[slots].tolist(), names, self._dtypes)
 
     def _pop(self) -> list[int]:
         _, start = heapq.heappop(self._order)
@@ -178,6 +190,21 @@ def plain(keys: pl.DataFrame, height: int) -> list[Hashable]:
     return list(zip(*columns, strict=True))
 
 
+def coded(keys: pl.DataFrame) -> tuple[Int64s, Int64s]:
+    """A number for each distinct row, as they come; each row's number, and the first row of each.
+
+    Args:
+        keys: at least one column.
+    """
+    places = keys.select(pl.int_range(pl.len()).alias("__place")).to_series()
+    grouped = keys.hstack([places]).group_by(keys.columns, maintain_order=True)
+    lists = grouped.agg("__place").get_column("__place")
+    codes = np.empty(keys.height, np.int64)
+    numbers = np.repeat(np.arange(len(lists)), lists.list.len().to_numpy())
+    codes[lists.explode().to_numpy()] = numbers
+    return codes, lists.list.first().to_numpy()
+
+
 def _values(column: pl.Series) -> list[Hashable]:
     dtype = column.dtype
     if (
@@ -196,6 +223,18 @@ def _frozen(value: Any) -> Hashable:
     if isinstance(value, list):
         return tuple(_frozen(item) for item in value)
     return _NAN if isinstance(value, float) and value != value else value  # noqa: PLR0124
+
+
+def restored(
+    keys: Sequence[Any], names: Sequence[str], dtypes: Sequence[pl.DataType]
+) -> pl.DataFrame:
+    """The columns that `plain` made these keys of."""
+    if len(names) == 1:
+        columns: list[Sequence[Any]] = [keys]
+    else:
+        columns = [[key[place] for key in keys] for place in range(len(names))]
+    found = zip(names, columns, dtypes, strict=True)
+    return pl.DataFrame([_restored(*each) for each in found])
 
 
 def _restored(name: str, values: Sequence[Any], dtype: pl.DataType) -> pl.Series:
@@ -222,7 +261,10 @@ def _made(dtype: Any) -> pl.DataType:
     return made
 
 
-def _size(key: Any) -> int:
-    if isinstance(key, tuple):
-        return sys.getsizeof(key) + sum(sys.getsizeof(part) for part in key)
-    return sys.getsizeof(key)
+def sized(value: Any) -> int:
+    """Bytes of a plain value, with what is in it."""
+    if isinstance(value, dict):
+        return sys.getsizeof(value) + sum(map(sized, value.values()))
+    if isinstance(value, (tuple, list)):
+        return sys.getsizeof(value) + sum(map(sized, value))
+    return sys.getsizeof(value)

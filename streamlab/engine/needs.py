@@ -50,6 +50,10 @@ class Needs:
                 window = self._first.setdefault(start, {})
                 window.setdefault(part, (int(stamps[row]), int(seqs[row])))
 
+    def absorb(self, one: int, other: int) -> None:
+        """A window has become part of another one."""
+        keep_oldest(self._first.setdefault(one, {}), self._first.pop(other, {}))
+
     def forget(self, starts: Int64s) -> None:
         """These windows are over."""
         for start in np.unique(starts).tolist():
@@ -67,7 +71,8 @@ class Bounds(NamedTuple):
     """Between which windows an operator stands, in the unit of the window.
 
     Attributes:
-        over: windows that end by then are over, closed and delivered or given up.
+        over: windows that end by then are over, closed and delivered or given up; of
+            `unique(within=)` how far time had come.
         whole_from: windows that start before are partial: reading began within them. None if
             none is.
     """
@@ -77,7 +82,7 @@ class Bounds(NamedTuple):
 
 
 class Past(NamedTuple):
-    """What a window operator knows of an earlier reading that it goes on with.
+    """What an operator knows of an earlier reading that it goes on with.
 
     Attributes:
         bounds: where the earlier reading's operator stood.

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from streamlab.changes import PART
 from streamlab.engine.engines import engine
 from streamlab.engine.faults import PlanError, failure, first_bad
+from streamlab.engine.groups import GroupStage
 from streamlab.engine.making import stage_of
 from streamlab.engine.outcome import Batch
 from streamlab.engine.rowwise import ROW, Chain
@@ -57,6 +57,7 @@ class Operator:
         effect: what the last batch did, or None.
         state: None before the first rows told their schema.
         finished: whether nothing more comes in.
+        holding: partitions that hold the watermark back, of the last batch.
     """
 
     node: Stateful
@@ -69,6 +70,7 @@ class Operator:
     effect: Effect | None = None
     state: Aggregating | Direct | None = None
     finished: bool = False
+    holding: frozenset[int] = frozenset({0})
     sources: frozenset[int] = field(default_factory=frozenset)
 
     def __post_init__(self) -> None:
@@ -83,9 +85,20 @@ class Operator:
         return 0 if self.state is None else self.state.bytes
 
     @property
+    def holds(self) -> str:
+        """What its state is of ("1,200 keys"); "" if it doesn't tell."""
+        return str(getattr(self.state, "holds", ""))
+
+    @property
     def stage(self) -> Stage | None:
         """The state, whichever kind it is of."""
         return self.state
+
+    def allow(self, max_open: int) -> None:
+        """A frame wants so many keys kept; the most that any wants counts."""
+        self.setting = self.setting._replace(max_open=max_open)
+        if isinstance(self.state, GroupStage):
+            self.state.max_open = max_open
 
     def output(self, kind: str) -> Batch:
         """What the last batch put out, as a batch for the next steps."""
@@ -110,11 +123,12 @@ class Operator:
         return self._batch(kept if rows is None else rows, kind)
 
     def _batch(self, rows: pl.DataFrame, kind: str) -> Batch:
-        parts = rows.get_column(PART).unique().to_list() if PART in rows.columns else []
         frontier = None
         if kind == "rows" and self.state is not None:
             frontier = self.state.frontier
-        holding = frozenset(parts) or frozenset({0})
+        # Windows that close are rows of one partition; other rows keep theirs, and partitions
+        # of which none came out hold as well.
+        holding = frozenset({0}) if kind == "closed" else self.holding
         return Batch(rows, holding, self.finished, frontier)
 
 
@@ -137,6 +151,7 @@ def process(works: Sequence[Work]) -> None:
         operator.effect = None
         there = [each for each in work.inputs if each is not None]
         operator.error = next((i.result.error for i in there if i.result.error), None)
+        operator.holding = frozenset().union(*(i.origin.holding for i in there))
         operator.finished = len(there) == len(work.inputs) and all(
             each.origin.final for each in there
         )

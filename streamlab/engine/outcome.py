@@ -19,8 +19,8 @@ class Batch(NamedTuple):
         final: a bounded input is at its end: every window closes.
         frontier: rows come in event-time order, and none earlier than this (µs) will follow;
             None if they come in any order.
-        tombstones: keys (`_key` and the hidden columns) of records without a value, in the
-            order they were handed over; None for none.
+        tombstones: of records without a value, in the order they were handed over: the key
+            (`_key`), and how many of the rows came before (`__row`); None for none.
     """
 
     rows: pl.DataFrame
@@ -65,8 +65,9 @@ class Outcome(NamedTuple):
         state_bytes: held by all operators the frame hangs on.
         error: why the frame failed, or None. The change then holds what was good before.
         rejected: rows the window refused, as they came, with `_reason`; None for other frames.
-        evicted: rows of open windows that were given up to stay within `max_open`.
+        evicted: rows of open windows, or keys, that were given up to stay within `max_open`.
         hidden_key: key columns that the user dropped: in the change, not for show.
+        tombstones: records without a value that a compacted view took; of no count above.
     """
 
     change: Change
@@ -76,3 +77,4 @@ class Outcome(NamedTuple):
     rejected: pl.DataFrame | None = None
     evicted: int = 0
     hidden_key: tuple[str, ...] = ()
+    tombstones: int = 0

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from streamlab import changes
 from streamlab.changes import HIDDEN, STAMP
 from streamlab.engine.copies import enough, repeated
 from streamlab.engine.engines import engine
@@ -19,11 +20,12 @@ from streamlab.plans.nodes import (
     Node,
     RowWise,
     Select,
+    StaticJoin,
     WithColumns,
     row_wise,
 )
 
-ROW = "__row"  # place of the row in the batch
+ROW = changes.ROW
 _PASS = "__pass"  # noqa: S105 - whether a filter lets the row through
 KEEP = (*HIDDEN, ROW)
 _MOST = 10_000  # rows of a batch that is run again because few of them passed a filter
@@ -61,12 +63,13 @@ class Chain:
         self.steps = tuple(steps)
         self.keep = tuple(keep)
         self._own = [name for name in keep if name not in HIDDEN]
-        self.multiplies = any(isinstance(step, Explode) for step in self.steps)
-        self.filters = self.multiplies or any(isinstance(s, Filter) for s in self.steps)
-        computing = [isinstance(s, (Filter, Select, WithColumns)) for s in self.steps]
-        first = next(
-            (i for i, s in enumerate(self.steps) if isinstance(s, Filter)), None
+        self.multiplies = any(_multiplies(step) for step in self.steps)
+        self.filters = any(
+            isinstance(step, Filter) or _drops(step) for step in self.steps
         )
+        computing = [isinstance(s, (Filter, Select, WithColumns)) for s in self.steps]
+        few = (place for place, step in enumerate(self.steps) if _leaves_few(step))
+        first = next(few, None)
         self._computes_later = first is not None and any(computing[first + 1 :])
 
     def queries(self, batch: pl.DataFrame, height: int) -> list[pl.LazyFrame]:
@@ -81,13 +84,13 @@ class Chain:
         exploded = False
         for step in self.steps:
             before = rows
-            exploded = exploded or isinstance(step, Explode)
+            exploded = exploded or _multiplies(step)
             if isinstance(step, Filter):
                 rows = before = self._tested(step, rows)
                 rows = rows.filter(pl.col(_PASS)).drop(_PASS)
             else:
                 rows = row_wise(step, rows, self.keep)
-            if exploded and isinstance(step, (Filter, Explode)):
+            if _drops(step) or (exploded and isinstance(step, Filter)):
                 counts.append(_gone(before, rows, height))
             elif isinstance(step, Filter):
                 held = pl.col(_PASS).fill_null(value=False).not_() & (
@@ -162,7 +165,12 @@ def run(chains: Sequence[Chain], inputs: Sequence[pl.DataFrame]) -> list[Result]
     """
     results: dict[int, Result] = {}
     # One frame for all chains, so that polars sees what they have in common.
-    feeds = {id(rows): fed(rows) for rows in inputs}
+    worked_on = {
+        id(rows): rows
+        for chain, rows in zip(chains, inputs, strict=True)
+        if chain.steps
+    }
+    feeds = {number: fed(rows) for number, rows in worked_on.items()}
     queries: list[pl.LazyFrame] = []
     spans: list[tuple[int, int, int]] = []
     for at, (chain, rows) in enumerate(zip(chains, inputs, strict=True)):
@@ -182,6 +190,22 @@ def run(chains: Sequence[Chain], inputs: Sequence[pl.DataFrame]) -> list[Result]
         for at, first, end in spans:
             results[at] = chains[at].result(frames[first:end], inputs[at])
     return [results[at] for at in range(len(chains))]
+
+
+def _multiplies(step: RowWise) -> bool:
+    """Whether a row may become several."""
+    return isinstance(step, Explode) or (isinstance(step, StaticJoin) and step.many)
+
+
+def _drops(step: RowWise) -> bool:
+    """Whether it may leave nothing of a row, other than a filter, which tells by itself."""
+    if isinstance(step, StaticJoin):
+        return step.how not in {"left", "asof"}
+    return isinstance(step, Explode)
+
+
+def _leaves_few(step: RowWise) -> bool:
+    return isinstance(step, Filter) or (isinstance(step, StaticJoin) and _drops(step))
 
 
 def _gone(before: pl.LazyFrame, after: pl.LazyFrame, height: int) -> pl.LazyFrame:

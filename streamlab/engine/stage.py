@@ -38,7 +38,8 @@ class Effect(NamedTuple):
         removed: keyed: rows (the key columns at least) that are gone; None for none.
         closed: rows of windows that closed, sorted, with hidden columns.
         late, rejected: rows that came too late, or have no usable time; with hidden columns.
-        evicted: rows of open windows given up.
+        evicted: rows of open windows, or keys, given up.
+        tombstones: records without a value that were taken as "this key is gone".
     """
 
     rows: pl.DataFrame
@@ -48,6 +49,7 @@ class Effect(NamedTuple):
     late: pl.DataFrame | None = None
     rejected: pl.DataFrame | None = None
     evicted: int = 0
+    tombstones: int = 0
 
 
 class Setting(NamedTuple):

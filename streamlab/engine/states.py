@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from streamlab.engine.keys import grown
+from streamlab.engine.keys import grown, sized
 from streamlab.engine.watermark import Int64s
 from streamlab.plans.aggregates import Partial
 
@@ -33,12 +33,17 @@ class State(Protocol):
         """Add a batch's groups; `parts` are the columns of `exprs`, one row per slot."""
         ...
 
+    def parts(self, slots: Int64s) -> Sequence[pl.Series]:
+        """What is there, as `merge` takes it: for slots that another one absorbs."""
+        ...
+
     def read(self, slots: Int64s) -> pl.Series:
         """The finished aggregates."""
         ...
 
-    def columns(self) -> list[Column]:
-        """The columns, for counting their bytes."""
+    @property
+    def bytes(self) -> int:
+        """Bytes held."""
         ...
 
     def grow(self, room: int) -> None:
@@ -60,8 +65,9 @@ class _Columns:
             name: np.full(0, start, dtype) for name, (dtype, start) in starts.items()
         }
 
-    def columns(self) -> list[Column]:
-        return list(self._held.values())
+    @property
+    def bytes(self) -> int:
+        return sum(column.nbytes for column in self._held.values())
 
     def grow(self, room: int) -> None:
         for name, column in self._held.items():
@@ -94,6 +100,9 @@ class Sum(_Columns):
         total = self._held["total"]
         total[slots] += _numbers(parts[0]).to_numpy().astype(total.dtype)
 
+    def parts(self, slots: Int64s) -> Sequence[pl.Series]:
+        return [pl.Series(self._held["total"][slots])]
+
     def read(self, slots: Int64s) -> pl.Series:
         values = self._held["total"][slots].astype(self._dtype)
         return pl.Series(values).cast(self._result)
@@ -125,6 +134,10 @@ class Extreme(_Columns):
         held[slots] = np.where(known[slots], better, values)
         known[slots] = True
 
+    def parts(self, slots: Int64s) -> Sequence[pl.Series]:
+        values, there = self._held["value"][slots], self._held["there"][slots]
+        return [_masked(pl.Series(values), there)]
+
     def read(self, slots: Int64s) -> pl.Series:
         values, there = self._held["value"][slots], self._held["there"][slots]
         return _masked(pl.Series(values), there).cast(self._result)
@@ -143,6 +156,9 @@ class Mean(_Columns):
     def merge(self, slots: Int64s, parts: Sequence[pl.Series]) -> None:
         self._held["total"][slots] += parts[0].to_numpy()
         self._held["count"][slots] += parts[1].to_numpy()
+
+    def parts(self, slots: Int64s) -> Sequence[pl.Series]:
+        return [pl.Series(self._held[name][slots]) for name in ("total", "count")]
 
     def read(self, slots: Int64s) -> pl.Series:
         total, count = self._held["total"][slots], self._held["count"][slots]
@@ -168,9 +184,11 @@ class Spread(_Columns):
 
     def merge(self, slots: Int64s, parts: Sequence[pl.Series]) -> None:
         new_count = parts[0].to_numpy().astype(np.int64)
-        slots, new_count = slots[new_count > 0], new_count[new_count > 0]
-        new_mean = parts[1].drop_nulls().to_numpy()
-        new_squares = parts[2].drop_nulls().to_numpy() * new_count
+        # By the count: of a lone null behind a filter polars says that it varies by 0.
+        there = new_count > 0
+        slots, new_count = slots[there], new_count[there]
+        new_mean = parts[1].to_numpy()[there]
+        new_squares = parts[2].to_numpy()[there] * new_count
         count, mean, squares = (
             self._held[name] for name in ("count", "mean", "squares")
         )
@@ -186,6 +204,14 @@ class Spread(_Columns):
         mean[slots] = np.where(first, new_mean, merged_mean)
         squares[slots] = np.where(first, new_squares, merged)
         count[slots] = both
+
+    def parts(self, slots: Int64s) -> Sequence[pl.Series]:
+        count, mean, squares = (
+            self._held[name][slots] for name in ("count", "mean", "squares")
+        )
+        there, each = count > 0, squares / np.maximum(count, 1)
+        masked = [_masked(pl.Series(values), there) for values in (mean, each)]
+        return [pl.Series(count), *masked]
 
     def read(self, slots: Int64s) -> pl.Series:
         freedom = self._held["count"][slots] - self._ddof
@@ -209,8 +235,91 @@ class Truth(_Columns):
         value = self._held["value"]
         value[slots] = (value[slots] | new) if self._any else (value[slots] & new)
 
+    def parts(self, slots: Int64s) -> Sequence[pl.Series]:
+        return [pl.Series(self._held["value"][slots])]
+
     def read(self, slots: Int64s) -> pl.Series:
         return pl.Series(self._held["value"][slots])
+
+
+_PLAIN = (
+    pl.Int8,
+    pl.Int16,
+    pl.Int32,
+    pl.Int64,
+    pl.UInt8,
+    pl.UInt16,
+    pl.UInt32,
+    pl.UInt64,
+    pl.Float32,
+    pl.Float64,
+    pl.Boolean,
+)
+
+
+class Edge(_Columns):
+    """The first or the last value in the order of arrival, of any type."""
+
+    def __init__(self, partial: Partial) -> None:
+        self._result, self._first = partial.result, partial.kind == "first"
+        self._objects = not isinstance(partial.result, _PLAIN)
+        dtype = np.object_ if self._objects else _numpy_type(partial.result)
+        self._values_bytes = 0
+        super().__init__(
+            value=(dtype, None if self._objects else 0),
+            there=(np.bool_, False),
+            filled=(np.bool_, False),
+        )
+
+    @property
+    def bytes(self) -> int:
+        return super().bytes + self._values_bytes
+
+    def exprs(self, value: pl.Expr) -> Sequence[pl.Expr]:
+        return [value.first() if self._first else value.last(), value.len()]
+
+    def merge(self, slots: Int64s, parts: Sequence[pl.Series]) -> None:
+        some = parts[1].to_numpy() > 0
+        if self._first:
+            some &= ~self._held["there"][slots]
+        slots, values = slots[some], parts[0].filter(pl.Series(some))
+        self._held["there"][slots] = True
+        self._held["filled"][slots] = values.is_not_null().to_numpy()
+        self._held["value"][slots] = self._taken(slots, values)
+
+    def _taken(self, slots: Int64s, values: pl.Series) -> Column:
+        if not self._objects:
+            zero = False if values.dtype == pl.Boolean else 0
+            return values.fill_null(zero).to_numpy()
+        physical = values.to_physical() if _is_odd(values.dtype) else values
+        found = np.empty(len(values), np.object_)
+        found[:] = physical.to_list()
+        self._values_bytes += sum(sized(value) for value in found)
+        self._values_bytes -= sum(sized(value) for value in self._held["value"][slots])
+        return found
+
+    def parts(self, slots: Int64s) -> Sequence[pl.Series]:
+        there = self._held["there"][slots].astype(np.int64)
+        return [self.read(slots), pl.Series(there)]
+
+    def read(self, slots: Int64s) -> pl.Series:
+        values, there = self._held["value"][slots], self._held["filled"][slots]
+        if not self._objects:
+            return _masked(pl.Series(values), there).cast(self._result)
+        if not _is_odd(self._result):
+            return pl.Series(values.tolist(), dtype=self._result)
+        physical = pl.Series([], dtype=self._result).to_physical().dtype
+        return pl.Series(values.tolist(), dtype=physical).cast(self._result)
+
+    def reset(self, slots: Int64s) -> None:
+        if self._objects:
+            self._values_bytes -= sum(sized(v) for v in self._held["value"][slots])
+        super().reset(slots)
+
+
+def _is_odd(dtype: pl.DataType) -> bool:
+    """Whether Python's own values would not be exact."""
+    return dtype.is_temporal() or dtype.is_nested()
 
 
 _KINDS: dict[str, Callable[[Partial], State]] = {
@@ -224,6 +333,8 @@ _KINDS: dict[str, Callable[[Partial], State]] = {
     "std": Spread,
     "any": Truth,
     "all": Truth,
+    "first": Edge,
+    "last": Edge,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -18,45 +18,60 @@ from streamlab.records import OFFSET, PARTITION, REASON, TIMESTAMP
 LATE_BY = "_late_by"
 
 
+class Pairs(NamedTuple):
+    """(row, window) pairs.
+
+    Attributes:
+        rows: places in the rows that were judged, rising.
+        starts, ends: of each one's window.
+        behind: how long that window had been over.
+    """
+
+    rows: Int64s
+    starts: Int64s
+    ends: Int64s
+    behind: Int64s
+
+    def where(self, which: NDArray[np.bool_]) -> Pairs:
+        """Some of them."""
+        return Pairs(*(column[which] for column in self))
+
+
+NO_PAIRS = Pairs(*(np.empty(0, np.int64) for _ in range(4)))
+
+
 class Judged(NamedTuple):
     """Rows with their windows and verdicts.
 
     Attributes:
         rows: what came out of the steps before the window.
         times: their event times.
-        starts, ends: of each row's window (of no meaning without a time).
-        limit: watermark less lateness at each row; windows that end by then were over.
-        late: rows whose window was over.
-        expired: rows whose window an earlier reading had closed with them in it.
-        taken: rows that go into a window, with its start and their event time.
+        late: pairs whose window was over.
+        expired: pairs whose window an earlier reading had closed with the row in it.
+        taken: rows that go into a window, with where they go and their event time.
         watermark: as it stands after the block.
         counts: of the records.
         final: every window closes.
+        plan: what the operator knows of where rows go, besides.
     """
 
     rows: pl.DataFrame
     times: Times
-    starts: Int64s
-    ends: Int64s
-    limit: Int64s
-    late: NDArray[np.bool_]
-    expired: NDArray[np.bool_]
+    late: Pairs
+    expired: Pairs
     taken: pl.DataFrame
     watermark: Watermark
     counts: Counts
     final: bool
+    plan: Any = None
 
     def cleared(self) -> Judged:
         """The same without rows."""
-        none = slice(0, 0)
         return self._replace(
             rows=self.rows.clear(),
             times=self.times.at(np.arange(0)),
-            starts=self.starts[none],
-            ends=self.ends[none],
-            limit=self.limit[none],
-            late=self.late[none],
-            expired=self.expired[none],
+            late=NO_PAIRS,
+            expired=NO_PAIRS,
         )
 
 
@@ -65,55 +80,48 @@ def count(
     good: NDArray[np.bool_],
     late: NDArray[np.bool_],
     expired: NDArray[np.bool_],
+    outside: NDArray[np.bool_] | None = None,
 ) -> Counts:
     """What became of the records of a block.
 
     Args:
         result: of the steps before the window.
         good: rows that go into a window.
-        late: rows that missed theirs.
-        expired: rows that an earlier reading had brought home; all others have no event time
-            that could be used.
+        late: rows that missed theirs, all of them.
+        expired: rows that an earlier reading had brought home.
+        outside: rows for whose time there is no window; all others have no event time that
+            could be used.
     """
-    fates = (good, late, expired, ~(good | late | expired))
+    none = np.zeros(len(good), np.bool_) if outside is None else outside
+    every = (good, late, expired, none, ~(good | late | expired | none))
     if not result.multiplies:
-        passed, behind, gone, refused = (int(fate.sum()) for fate in fates)
+        passed, behind, gone, held, refused = (int(fate.sum()) for fate in every)
     else:  # a record counts once, for the best that became of any of its rows
         row = result.rows.get_column(ROW).to_numpy()
         better = np.empty(0, row.dtype)
         tally = []
-        for fate in fates:
+        for fate in every:
             mine = np.setdiff1d(np.unique(row[fate]), better)
             better = np.union1d(better, mine)
             tally.append(len(mine))
-        passed, behind, gone, refused = tally
-    return Counts(result.good, passed, result.filtered, refused, behind, gone)
+        passed, behind, gone, held, refused = tally
+    filtered = result.filtered + held
+    return Counts(result.good, passed, filtered, refused, behind, gone)
 
 
-def late_rows(judged: Judged, dtype: pl.DataType) -> pl.DataFrame:
-    """A row for each record that missed its window.
+def missed_rows(rows: pl.DataFrame, pairs: Pairs, dtype: pl.DataType) -> pl.DataFrame:
+    """A row for each (record, window) that missed.
 
     Columns: window_start, window_end, `_late_by`, `_partition`, `_offset`, `_timestamp`, the
     record's own, then the hidden ones. A column of the record that bears one of the first
     names gives way to it.
     """
-    return _missed(judged, judged.late, dtype)
-
-
-def expired_rows(judged: Judged, dtype: pl.DataType) -> pl.DataFrame:
-    """The same for the records that an earlier reading had brought home."""
-    return _missed(judged, judged.expired, dtype)
-
-
-def _missed(
-    judged: Judged, which: NDArray[np.bool_], dtype: pl.DataType
-) -> pl.DataFrame:
-    rows = judged.rows.filter(pl.Series(which)).drop(ROW)
-    by = pl.Series(LATE_BY, (judged.limit - judged.ends)[which])
+    rows = rows[pairs.rows].drop(ROW)
+    by = pl.Series(LATE_BY, pairs.behind)
     lines = pl.DataFrame(
         [
-            moments(WINDOW_START, judged.starts[which], dtype),
-            moments(WINDOW_END, judged.ends[which], dtype),
+            moments(WINDOW_START, pairs.starts, dtype),
+            moments(WINDOW_END, pairs.ends, dtype),
             by.cast(pl.Duration("us")) if dtype.is_temporal() else by,
             rows.get_column(PART).alias(PARTITION),
             rows.get_column(SEQ).alias(OFFSET),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from streamlab.engine.outcome import Batch
 Int64s = NDArray[np.int64]
 NONE = int(np.iinfo(np.int64).min)  # "no watermark yet"; earlier than every event time
 FOREVER = int(np.iinfo(np.int64).max)  # nothing comes any more
+_RUNS = 64  # so many pieces of a block are looked at one by one
 
 
 @dataclass(slots=True)
@@ -25,10 +27,13 @@ class Watermark:
     Attributes:
         mark: where it stands, in the unit of the times given; NONE before there is one.
         newest: newest event time of each partition.
+        runs: rows of a block that are of one partition are looked at together if there are
+            fewer such runs than this; else partition by partition.
     """
 
     mark: int = NONE
     newest: dict[int, int] = field(default_factory=dict)
+    runs: int = _RUNS
 
     def advance(
         self,
@@ -46,17 +51,52 @@ class Watermark:
             holding: partitions that hold the watermark back. If there are none, it is the
                 newest event time there is.
         """
-        seen = np.where(good, times, NONE)
+        seen = times if good.all() else np.where(good, times, NONE)
+        edges = np.flatnonzero(parts[1:] != parts[:-1]) + 1
+        # Records come in blocks of one partition, as brokers hand them over.
+        if len(edges) < self.runs:
+            marks = self._by_run(seen, parts, edges.tolist(), holding)
+        else:
+            marks = self._by_part(seen, parts, holding)
+        marks = np.maximum.accumulate(np.maximum(marks, self.mark))
+        self.mark = max(self.mark, self._now(holding))
+        return marks
+
+    def _by_run(
+        self,
+        seen: Int64s,
+        parts: NDArray[Any],
+        edges: list[int],
+        holding: frozenset[int],
+    ) -> Int64s:
+        """The mark at each row, for rows of which long runs are of one partition."""
+        marks = np.empty(len(seen), np.int64)
+        for start, stop in pairwise([0, *edges, len(seen)] if len(seen) else [0]):
+            part = int(parts[start])
+            line = np.maximum.accumulate(seen[start:stop])
+            np.maximum(line, self.newest.get(part, NONE), out=line)
+            others = [at for other, at in self.newest.items() if other != part]
+            if not holding:
+                np.maximum(line, max(others, default=NONE), out=marks[start:stop])
+            else:
+                still = [self.newest.get(each, NONE) for each in holding - {part}]
+                least = min(still, default=FOREVER)
+                mine = line if part in holding else np.full_like(line, least)
+                np.minimum(mine, least, out=marks[start:stop])
+            self.newest[part] = int(line[-1])
+        return marks
+
+    def _by_part(
+        self, seen: Int64s, parts: NDArray[Any], holding: frozenset[int]
+    ) -> Int64s:
+        """The same for rows of partitions in any order."""
         before = dict(self.newest)
         running: dict[int, Int64s] = {}
         for part in np.unique(parts).tolist():
             line = np.maximum.accumulate(np.where(parts == part, seen, NONE))
             running[part] = np.maximum(line, before.get(part, NONE))
             self.newest[part] = int(running[part][-1])
-        marks = self._together(running, before, holding, len(times))
-        marks = np.maximum.accumulate(np.maximum(marks, self.mark))
-        self.mark = max(self.mark, self._now(holding))
-        return marks
+        return self._together(running, before, holding, len(seen))
 
     def follow(
         self, times: Int64s, parts: NDArray[Any], good: NDArray[np.bool_], batch: Batch
@@ -71,7 +111,7 @@ class Watermark:
 
     def copy(self) -> Watermark:
         """A second one that stands where this stands."""
-        return Watermark(self.mark, dict(self.newest))
+        return Watermark(self.mark, dict(self.newest), self.runs)
 
     @staticmethod
     def _together(

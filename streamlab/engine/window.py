@@ -21,14 +21,15 @@ from streamlab.changes import (
 from streamlab.durations import Span
 from streamlab.engine import verdict
 from streamlab.engine.aggregator import CLOCK, START, Aggregator
-from streamlab.engine.assign import moments, read_times, spans
+from streamlab.engine.assign import Times, moments, read_times, spans
 from streamlab.engine.kept import Kept
 from streamlab.engine.keys import Slots
 from streamlab.engine.needs import Bounds, Needs, Past
 from streamlab.engine.outcome import Batch
 from streamlab.engine.rowwise import ROW, Result
+from streamlab.engine.sessionslots import SessionSlots
 from streamlab.engine.stage import Effect
-from streamlab.engine.verdict import Judged
+from streamlab.engine.verdict import NO_PAIRS, Judged, Pairs
 from streamlab.engine.watermark import FOREVER, NONE, Int64s, Watermark
 from streamlab.plans.nodes import Window, window_dtype
 
@@ -81,8 +82,8 @@ class WindowOperator:
         self._from_first_row = began is not None and node.on is not None
         self._watermark = Watermark()
         self._by = [schema[name] for name in node.by]
-        self._slots = Slots(self._by)
-        self._aggregator = Aggregator(node.aggs, schema)
+        self._windows = Slots(self._by)
+        self._slots, self._aggregator = self._states(schema)
         self._done, self._late = Kept(max_open), Kept(_LATE_KEPT)
         self._closed_count = 0
         self._expired = Kept(max_open)
@@ -94,11 +95,20 @@ class WindowOperator:
         self._closed_blank = _as_append(blank, 0)
         self._refused_blank: tuple[pl.DataFrame, pl.DataFrame] | None = None
 
+    def _states(self, schema: pl.Schema) -> tuple[Slots | SessionSlots, Aggregator]:
+        """Where the states are, and they themselves."""
+        return self._windows, Aggregator(self.node.aggs, schema)
+
     @property
     def bytes(self) -> int:
         """Bytes held: states, keys, rows, and what is kept of closed windows and late rows."""
         kept = self._done.bytes + self._late.bytes + self._expired.bytes
         return self._slots.bytes + self._aggregator.bytes + kept
+
+    @property
+    def holds(self) -> str:
+        """How many rows of open windows there are."""
+        return f"{self._slots.used:,} open windows, one per key"
 
     @property
     def watermark(self) -> datetime | None:
@@ -137,7 +147,8 @@ class WindowOperator:
         done = closed.with_columns(pl.lit(value=True).alias(CLOSED)).select(
             self._columns
         )
-        return pl.concat([done, self._frame(self._slots.all(), closed=False)])
+        still = self._shown(self._slots.all())
+        return pl.concat([done, self._frame(still, closed=False)])
 
     def judge(self, origin: Batch, result: Result) -> Judged:
         """Give every row of `result` its window and its verdict; changes nothing.
@@ -146,6 +157,33 @@ class WindowOperator:
             origin: the batch that the steps before the window ran on. With event time of
                 the source's own, all its rows move the watermark, filtered ones too.
             result: what came out of those steps.
+        """
+        rows = result.rows
+        times, limit, watermark = self._limited(origin, result)
+        good = times.good
+        starts, ends = spans(self.node, times.values)
+        missed = good & (ends <= limit)
+        late = expired = NO_PAIRS
+        behind = gone = np.zeros(len(good), np.bool_)
+        if missed.any():
+            at = np.flatnonzero(missed)
+            pairs = Pairs(at, starts[at], ends[at], (limit - ends)[at])
+            late, expired = self._parted(rows, pairs)
+            behind, gone = behind.copy(), gone.copy()
+            behind[late.rows], gone[expired.rows] = True, True
+            good = good & ~missed
+        taken = rows.hstack([pl.Series(START, starts), pl.Series(CLOCK, times.values)])
+        taken = taken if good.all() else taken.filter(pl.Series(good))
+        counts = verdict.count(result, good, behind, gone)
+        return Judged(
+            rows, times, late, expired, taken, watermark, counts, origin.final
+        )
+
+    def _limited(
+        self, origin: Batch, result: Result
+    ) -> tuple[Times, Int64s, Watermark]:
+        """Event times, the limit at each row (windows that end by then were over), and the
+        watermark after them.
         """
         node, rows = self.node, result.rows
         timed = origin.rows.head(result.good) if node.on is None else rows
@@ -157,41 +195,26 @@ class WindowOperator:
         if node.on is None:
             places = rows.get_column(ROW).to_numpy()
             times, marks = times.at(places), marks[places]
-        starts, ends = spans(node, times.values)
         limit = np.maximum(self._limits(marks), self.evicted_until)
-        late = times.good & (ends <= limit)
-        good = times.good & ~late
-        expired = self._delivered_before(rows, late & (ends <= self._past_over))
-        late &= ~expired
-        taken = rows.hstack([pl.Series(START, starts), pl.Series(CLOCK, times.values)])
-        taken = taken if good.all() else taken.filter(pl.Series(good))
-        counts = verdict.count(result, good, late, expired)
-        return Judged(
-            rows,
-            times,
-            starts,
-            ends,
-            limit,
-            late,
-            expired,
-            taken,
-            watermark,
-            counts,
-            origin.final,
-        )
+        return times, limit, watermark
+
+    def _parted(self, rows: pl.DataFrame, missed: Pairs) -> tuple[Pairs, Pairs]:
+        """Pairs that are late, and those that an earlier reading had brought home."""
+        over = missed.ends <= self._past_over
+        gone = over & self._read_before(rows, missed.rows)
+        return missed.where(~gone), missed.where(gone)
 
     @property
     def _past_over(self) -> int:
         return NONE if self._past is None else self._past.bounds.over
 
-    def _delivered_before(
-        self, rows: pl.DataFrame, over: NDArray[np.bool_]
-    ) -> NDArray[np.bool_]:
-        """Rows of windows that were over before this reading, and that it was handed before."""
-        if self._past is None or not over.any():
-            return np.zeros(len(over), np.bool_)
-        part, stamp, seq = (rows.get_column(n).to_numpy() for n in (PART, STAMP, SEQ))
-        return over & self._past.was_read(part, stamp, seq)
+    def _read_before(self, rows: pl.DataFrame, places: Int64s) -> NDArray[np.bool_]:
+        """Which rows an earlier reading had been handed."""
+        if self._past is None or not len(places):
+            return np.zeros(len(places), np.bool_)
+        names = (PART, STAMP, SEQ)
+        part, stamp, seq = (rows.get_column(n).to_numpy()[places] for n in names)
+        return self._past.was_read(part, stamp, seq)
 
     def query(self, judged: Judged) -> pl.LazyFrame:
         """The block's own aggregates, for `commit`."""
@@ -206,13 +229,14 @@ class WindowOperator:
         evicted, latest = self._slots.pop_oldest(self._max_open + len(closing))
         if latest is not None:
             self.evicted_until = max(self.evicted_until, latest)
-        changed, closed = self._corrected(touched, closing)
+        changed, closed = self._corrected(touched, self._shown(closing))
         self._let_go(np.concatenate([closing, evicted]))
         late, rejected = self._refused(judged)
         self._done.add(closed)
         self._late.add(late)
-        if judged.expired.any():
-            self._expired.add(verdict.expired_rows(judged, self._dtype))
+        if len(judged.expired.rows):
+            gone = verdict.missed_rows(judged.rows, judged.expired, self._dtype)
+            self._expired.add(gone)
         return Effect(
             changed,
             judged.counts,
@@ -221,6 +245,10 @@ class WindowOperator:
             rejected=rejected,
             evicted=len(evicted),
         )
+
+    def _shown(self, slots: Int64s) -> Int64s:
+        """Those whose rows the frame has."""
+        return slots
 
     def _corrected(
         self, touched: Int64s, closing: Int64s
@@ -231,7 +259,8 @@ class WindowOperator:
         going = np.zeros(self._slots.capacity, np.bool_)
         going[closing] = True
         still = self._frame(touched[~going[touched]], closed=False)
-        closed = self._frame(closing, closed=True).sort(WINDOW_START, *self.node.by)
+        order = (WINDOW_END, WINDOW_START, *self.node.by)
+        closed = self._frame(closing, closed=True).sort(order)
         lines = _as_append(closed, self._closed_count)
         self._closed_count += closed.height
         return pl.concat([still, closed]), lines
@@ -240,11 +269,11 @@ class WindowOperator:
         """Late and rejected rows."""
         if self._refused_blank is None:
             nothing = judged.cleared()
-            late = verdict.late_rows(nothing, self._dtype)
+            late = verdict.missed_rows(nothing.rows, NO_PAIRS, self._dtype)
             self._refused_blank = late, verdict.rejected_rows(nothing)
         late, rejected = self._refused_blank
-        if judged.late.any():
-            late = verdict.late_rows(judged, self._dtype)
+        if len(judged.late.rows):
+            late = verdict.missed_rows(judged.rows, judged.late, self._dtype)
         if not judged.times.good.all():
             rejected = verdict.rejected_rows(judged)
         return late, rejected
@@ -254,7 +283,7 @@ class WindowOperator:
         _, ends = spans(self.node, starts)
         # A frame without columns keeps its height only through `select`, which costs a query.
         by = groups[list(self.node.by)] if self.node.by else groups.select()
-        slots, new = self._slots.place(starts, ends, by)
+        slots, new = self._windows.place(starts, ends, by)
         self._aggregator.merge(slots, new, self._slots.capacity, groups)
         self._aggregator.keep(slots, groups, judged.taken)
         if self.needs is not None:
@@ -275,21 +304,25 @@ class WindowOperator:
     def _frame(self, slots: Int64s, *, closed: bool) -> pl.DataFrame:
         """The window frame's rows of `slots`."""
         starts, ends = self._slots.starts[slots], self._slots.ends[slots]
-        partial = (
-            starts < self._from
-            if self._from is not None
-            else np.zeros(len(slots), bool)
-        )
         return pl.DataFrame(
             [
                 moments(WINDOW_START, starts, self._dtype),
                 moments(WINDOW_END, ends, self._dtype),
                 *self._slots.keys(slots, self.node.by).get_columns(),
-                *self._aggregator.results(slots, starts),
+                *self._results(slots),
                 pl.Series(CLOSED, np.full(len(slots), closed)),
-                pl.Series(PARTIAL, partial),
+                pl.Series(PARTIAL, self._partial(starts)),
             ]
         )
+
+    def _results(self, slots: Int64s) -> list[pl.Series]:
+        return self._aggregator.results(slots, self._slots.starts[slots])
+
+    def _partial(self, starts: Int64s) -> NDArray[np.bool_]:
+        """Which windows had begun before the frame did."""
+        if self._from is None:
+            return np.zeros(len(starts), np.bool_)
+        return starts < self._from
 
     def _limits(self, marks: Int64s) -> Int64s:
         lateness = self._lateness

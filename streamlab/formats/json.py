@@ -39,7 +39,7 @@ from streamlab.formats import json_read, json_sample, json_write
 from streamlab.formats.base import Decoded, Extra, Inferred, Rejected
 from streamlab.formats.fields import field_of
 from streamlab.formats.json_census import Census, census
-from streamlab.formats.json_texts import mend
+from streamlab.formats.json_texts import mend, occurrences
 from streamlab.formats.json_why import empty, lone_surrogate
 from streamlab.formats.json_wire import Wire, finish
 
@@ -104,7 +104,7 @@ def _lines(values: Sequence[bytes | None]) -> Lines:
     if b"\\" in block and any(map(lone_surrogate, values)):  # type: ignore[arg-type]
         return _picked(values)
     lines: Sequence[bytes] = values  # type: ignore[assignment]  # join has seen them all
-    if block.count(b"\n") >= len(lines):
+    if occurrences(block, b"\n") >= len(lines):
         lines = [_one_line(line) for line in lines]
         block = b"\n".join(lines)
     return Lines(lines, block, None, {})

@@ -90,7 +90,7 @@ def _key_marks(block: bytes) -> float:
     Infinite if a colon follows white space, for then keys may be written otherwise.
     """
     text = np.frombuffer(block, np.uint8)
-    before = text[np.flatnonzero(text[1:] == ord(":"))]
+    before = text[:-1][text[1:] == ord(":")]
     if (before <= ord(" ")).any():
         return np.inf
     return int(np.count_nonzero(before == ord('"')))

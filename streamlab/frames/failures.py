@@ -14,9 +14,35 @@ from streamlab.changes import PART, SEQ, STAMP, shown
 from streamlab.engine.faults import PlanError
 from streamlab.errors import StateLimitError
 from streamlab.observed import Failure
-from streamlab.plans.nodes import Node, Recompute, label
+from streamlab.plans.nodes import (
+    GroupBy,
+    InOrder,
+    Join,
+    Merge,
+    Node,
+    Recompute,
+    Running,
+    Unique,
+    Window,
+    label,
+)
 
 PAYLOAD_SHOWN = 200
+_WAYS: dict[type, str] = {
+    Recompute: "Let the query return fewer rows",
+    Window: "Give the window a shorter lateness=, fewer keys in by=",
+    GroupBy: "Take a shorter ttl=, fewer keys",
+    Unique: "Take a shorter within=",
+    InOrder: "Take a shorter lateness=",
+    Join: "Take a shorter tolerance= and lateness=",
+    Merge: "Take a shorter lateness= on both sides",
+    Running: "Look back less far, over fewer keys",
+}
+_ENDLESS: dict[type, str] = {
+    Window: 'Give the window a lateness="5s", so that it closes, fewer keys in by=',
+    GroupBy: 'Let keys go that have no more rows: group_by(…, ttl="1h"); take fewer keys',
+    Unique: 'Forget keys after a time: unique(…, within="10m")',
+}
 _SECRET = re.compile(r"(://[^:/@\s]*:)[^@\s]+@")
 
 
@@ -55,19 +81,41 @@ def describe(
     )
 
 
-def too_large(node: Node, count: int, limit: int) -> StateLimitError:
-    """The error of a frame whose state, or whose answer, is over the byte budget."""
-    what = f"{label(node)} holds {count / 1e6:.1f} MB"
-    room = f"the budget of its source and all on it is {limit / 1e6:.1f} MB"
-    if isinstance(node, Recompute):
-        return StateLimitError(
-            f"{what}; {room}. Let the query return fewer rows, or give the source more "
-            'room: live(keep="1GB").'
-        )
+def too_large(
+    node: Node, count: int, limit: int, *, holds: str = "", every: int = 0
+) -> StateLimitError:
+    """The error of a frame whose state, or whose answer, is over the byte budget.
+
+    Args:
+        node: the step that holds most.
+        count: bytes that it holds.
+        limit: the budget.
+        holds: what these are ("1,200 keys").
+        every: bytes that all steps hold together, if one alone is not too much.
+    """
+    what = f"{label(node)} holds {_size(count)}"
+    if not isinstance(node, Recompute):
+        what += f" of state ({holds})" if holds else " of state"
+    if every > count:
+        what += f", all steps together {_size(every)}"
     return StateLimitError(
-        f"{what} of state; {room}. Give the window a lateness=, fewer keys in by=, or the "
-        'source more room: live(keep="1GB").'
+        f"{what}; the budget of its source and all on it is {_size(limit)}. "
+        f'{_way_out(node)}, or give the source more room: live(keep="1GB").'
     )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count / 1e3:.1f} kB"
+
+
+def _way_out(node: Node) -> str:
+    """What lets a step hold less."""
+    match node:
+        case Window(lateness=None) | GroupBy(ttl=None) | Unique(within=None):
+            ways = _ENDLESS
+        case _:
+            ways = _WAYS
+    return ways.get(type(node), "Join a smaller table")
 
 
 def redacted(text: str) -> str:

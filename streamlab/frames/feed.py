@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -23,8 +24,10 @@ from streamlab.frames.feedspec import FeedSpec, Start
 from streamlab.frames.fetching import Fetch
 from streamlab.frames.members import Member, Published, appended
 from streamlab.frames.outlets import Outlet
+from streamlab.frames.pace import ReplayClock
 from streamlab.frames.pipeline import Pipeline
 from streamlab.frames.recompute import Recomputer
+from streamlab.frames.replaying import Replay
 from streamlab.frames.store import Budget, Keep
 from streamlab.observed import Failure
 from streamlab.plans.nodes import Node
@@ -84,7 +87,11 @@ class Feed:
         self._counted = False
 
     def _new_fetch(self) -> Fetch:
-        return Fetch(
+        clock = self.spec.clock
+        kind: Callable[..., Fetch] = Fetch
+        if isinstance(clock, ReplayClock):
+            kind = functools.partial(Replay, clock=clock)
+        return kind(
             self.spec,
             self.pipeline,
             self._worker,

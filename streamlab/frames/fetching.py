@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,7 +20,7 @@ from streamlab.frames.feedspec import FeedSpec
 from streamlab.frames.hopper import Hopper
 from streamlab.frames.idleness import Idleness
 from streamlab.frames.pipeline import Pipeline
-from streamlab.records import Offset, Partition, PartitionState, Resolved
+from streamlab.records import Offset, Partition, PartitionState, Records, Resolved
 from streamlab.runtime.loop import CLOSE_SECONDS
 from streamlab.runtime.worker import Worker
 
@@ -250,7 +250,7 @@ class Fetch:
 
     async def _read(self, consumer: Consumer) -> None:
         try:
-            while not consumer.ended:
+            while not self._whole(consumer):
                 await self._fetch(consumer)
         except Exception as error:  # noqa: BLE001 - raised again once all is handed over
             self._error = error
@@ -260,8 +260,15 @@ class Fetch:
                 raise
             # From within a client library: the group of tasks would take it for a quiet end.
             self._error = BrokerError(f"reading {self._spec.name} broke off")
+        self._stop_reading()
+
+    def _stop_reading(self) -> None:
         self._ended = True
         self.hopper.hurry()
+
+    def _whole(self, consumer: Consumer) -> bool:
+        """Whether all that was asked for has been read."""
+        return consumer.ended
 
     async def _fetch(self, consumer: Consumer) -> None:
         """One answer of the broker; never more than one block ahead of the worker."""
@@ -294,6 +301,15 @@ class Fetch:
         if self._idleness.holding() != self._holding or self._next() != self._reached:
             self.hopper.stirred.set()
 
+    @property
+    def _drained(self) -> bool:
+        """Whether nothing is left to hand over but what waits in the hopper."""
+        return self._ended
+
+    def _arranged(self, blocks: Sequence[Records]) -> Sequence[Records]:
+        """The blocks as they are handed over; on the worker."""
+        return blocks
+
     def _next(self) -> Mapping[Partition, Offset]:
         return {partition: state.next for partition, state in self.states.items()}
 
@@ -320,7 +336,7 @@ class Fetch:
     async def _hand_over(self, consumer: Consumer) -> bool:
         """One micro-batch; True if it was the last."""
         blocks = self.hopper.take()
-        ended = self._ended
+        ended = self._drained
         holding = self._holding = self._idleness.holding()
         done = self._reached = self._next()
         marks = {partition: state.mark for partition, state in self.states.items()}
@@ -334,9 +350,9 @@ class Fetch:
             self._pipeline.counts.lost = lost
             self._pipeline.counts.rebalances = rebalances
             return self._pipeline.step(
-                blocks,
+                self._arranged(blocks),
                 holding=holding,
-                final=ended and consumer.ended,
+                final=ended and self._whole(consumer),
                 done=done,
                 number=number,
             )

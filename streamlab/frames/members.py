@@ -18,13 +18,13 @@ from streamlab.frames.rowstore import RowStore
 from streamlab.frames.store import Budget, Held, Keep
 from streamlab.intake import Taken
 from streamlab.observed import Failure
-from streamlab.plans.nodes import Node, Recompute, is_keyed
+from streamlab.plans.nodes import Node, Recompute, is_keyed, window_of
 from streamlab.records import Offset, Partition
 
 log = logging.getLogger("streamlab")
 Store = RowStore | KeyStore
 Listener = Callable[[Change], None]
-WINDOW_ROWS = 100_000  # what a window frame keeps unless told otherwise
+KEYED_ROWS = 100_000  # what a window or group frame keeps unless told otherwise
 
 
 @dataclass(slots=True)
@@ -68,7 +68,8 @@ class Member:
         gone: whether it was stopped by itself.
         failure: why it failed, or None.
         watermark: as of the last change.
-        evicted: open windows given up for the sake of `keep`.
+        evicted: open windows, or keys, given up for the sake of `keep`.
+        tombstones: records without a value that deleted a key of it, or found none.
         state_bytes: what its operator holds beside the store.
     """
 
@@ -77,7 +78,7 @@ class Member:
         self.node = node
         self.key = is_keyed(node)
         if self.key and keep == Keep():
-            keep = Keep(rows=WINDOW_ROWS)
+            keep = Keep(rows=KEYED_ROWS)
         self.keep = keep
         self.handle: int | None = None
         self.failure: Failure | None = None
@@ -87,7 +88,7 @@ class Member:
         self.since: Mapping[Partition, Offset] | None = None
         self.parent: Member | None = None
         self.gone = False
-        self.evicted = 0
+        self.evicted = self.tombstones = 0
         self.basis = 0  # records that a recomputed frame has seen
         self.state_bytes = 0
         self.counts = OperatorCounts()
@@ -102,7 +103,9 @@ class Member:
         """Make the store, now that the columns are known (hidden ones included)."""
         empty = pl.DataFrame(schema=schema)
         if self.key:
-            self._store = KeyStore(empty, KeyRules(self.key, self.keep), self._budget)
+            by_key = window_of(self.node) is not None
+            rules = KeyRules(self.key, self.keep, by_key)
+            self._store = KeyStore(empty, rules, self._budget)
         else:
             self._store = RowStore(empty, self.keep, self._budget)
         self.held = self._store.held()
@@ -179,9 +182,8 @@ class Member:
         """Forget everything, as before the first record; what that did to the rows."""
         self.handle = self.failure = self.error = None
         self.watermark = self.began = self.since = None
-        self.evicted = self.basis = self.state_bytes = 0
+        self.evicted = self.tombstones = self.basis = self.state_bytes = 0
         self.counts = OperatorCounts()
-        self._budget.release(self)
         return None if self._store is None else self._store.clear()
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from streamlab.changes import Change
 from streamlab.engine.graph import Standing
 from streamlab.engine.needs import Low
 from streamlab.engine.outcome import Batch, Outcome
+from streamlab.frames.deletions import Deletions
 from streamlab.frames.failures import describe, too_large
 from streamlab.frames.joining import first_time
 from streamlab.frames.members import (
@@ -74,6 +75,8 @@ class Pipeline:
         self.source = source
         self.budget = budget
         self.counts = SourceCounts()
+        self.state: Mapping[str, int] = {}  # bytes by step; may be read from anywhere
+        self._deletions = Deletions(budget)
         self._discover = discover
         self._now_ms = now_ms
         self._past = past
@@ -93,6 +96,7 @@ class Pipeline:
             take=self._take,
             failed=self.failed,
             kept=self._kept,
+            tombstones=lambda: self._deletions.among(self._forgotten),
         )
         if intake is not None:
             self._learn(intake)
@@ -114,6 +118,7 @@ class Pipeline:
             self._add_late(member)
         else:
             self._wiring.connect(member, self.published.done)
+            self._hold_state()
         self._publish()
         self._recompute([member])
         return member
@@ -133,7 +138,6 @@ class Pipeline:
         self._wiring.add_late(member)
         member.held = member.seal()
         member.handle = None
-        self.budget.release(member)
         member.close()
 
     def remove(self, member: Member) -> None:
@@ -144,6 +148,7 @@ class Pipeline:
         member.gone = True
         self.members.remove(member)
         self._disconnect(member)
+        self._hold_state()
         member.tell(appended(pl.DataFrame()))
         member.close()
         self._publish()
@@ -152,8 +157,8 @@ class Pipeline:
         """Give up all state; the last version stays readable."""
         self._publish()
         for member in self.members:
-            self.budget.release(member)
             member.close()
+        self.budget.release(self._wiring)
         self._wiring.close()
         self._closed = True
 
@@ -170,6 +175,7 @@ class Pipeline:
             if change is not None:
                 told[member] = change
         self.counts = SourceCounts()
+        self._deletions.clear()
         self._wiring.anew(from_start=from_start)
         for member in self.members:
             self._wiring.connect(member, {})
@@ -206,7 +212,6 @@ class Pipeline:
     def _disconnect(self, member: Member) -> None:
         self._wiring.disconnect(member)
         member.state_bytes = 0
-        self.budget.release(member)
 
     # -- one micro-batch ---------------------------------------------------------------
 
@@ -247,8 +252,13 @@ class Pipeline:
         numbers = frozenset(self.intake.number(p) for p in holding)
         told: Told = {self.root: self._put_source(taken, graph.watermark)}
         told |= self._put_errors(taken.rejected)
-        outcomes = graph.step(Batch(taken.rows, numbers, final))
+        if taken.tombstones is not None:
+            before = self.counts.decoded - taken.decoded
+            self._deletions.add(taken.tombstones, before, self._forgotten)
+        batch = Batch(taken.rows, numbers, final, tombstones=taken.tombstones)
+        outcomes = graph.step(batch)
         told |= self._put_derived(outcomes)
+        told = self._hold_state() | told
         shrink_to_fit(self.members, self.budget, told)
         self._publish(done, taken.received)
         for member, change in told.items():
@@ -257,6 +267,17 @@ class Pipeline:
             self._recompute(self.members)
         self.outlets.put(number, told)
         return None if self._past is None else graph.low
+
+    @property
+    def _forgotten(self) -> int:
+        """Rows that the source has forgotten, oldest first."""
+        store = self.root.store
+        return 0 if store is None else store.counts().forgotten
+
+    @property
+    def tombstones(self) -> pl.DataFrame | None:
+        """The newest of each key, among all rows there have been; None for none."""
+        return self._deletions.among(0)
 
     def _put_derived(self, outcomes: Mapping[int, Outcome]) -> Told:
         told: Told = {}
@@ -283,6 +304,7 @@ class Pipeline:
         change = outcome.change
         member.counts.add(outcome.counts)
         member.evicted += outcome.evicted
+        member.tombstones += outcome.tombstones
         member.hidden_key = outcome.hidden_key
         member.watermark = change.watermark or member.watermark
         put = None
@@ -291,14 +313,24 @@ class Pipeline:
         if outcome.error is not None:
             self.failed(member, outcome.error)
         else:
-            self._hold_state(member, outcome.state_bytes)
+            member.state_bytes = outcome.state_bytes
         return put
 
-    def _hold_state(self, member: Member, count: int) -> None:
-        member.state_bytes = count
-        self.budget.hold(member, count)
-        if count > self.budget.limit:
-            self.failed(member, too_large(member.node, count, self.budget.limit))
+    def _hold_state(self) -> Told:
+        """Count all state once, whoever shares it; stop the frames of what is too much."""
+        told: Told = {}
+        while found := self._wiring.overfull(self.budget.limit):
+            members, error = found
+            for member in members:
+                self.failed(member, error)
+                told[member] = appended(pl.DataFrame())
+        self.state = self._wiring.state
+        self.budget.hold(self._wiring, sum(self.state.values()))
+        return told
+
+    def state_of(self, member: Member) -> dict[str, int]:
+        """Bytes of state of each step that a frame hangs on."""
+        return self._wiring.state_of(member)
 
     # -- what became known otherwise -----------------------------------------------------
 

@@ -131,15 +131,25 @@ class RowStore:
         self.budget.hold(self, self.bytes)
 
     def _append(self, piece: _Piece) -> None:
+        fresh = self._pieces[-self._fresh :] if self._fresh else []
+        rows = piece.left + sum(each.left for each in fresh)
+        held = piece.held + sum(each.held for each in fresh)
+        if fresh and (rows > MERGE_ROWS or held > self._largest):
+            self._compact()  # large ones wait for each other, so that none is copied twice
         self._pieces.append(piece)
         self._fresh += 1
-        if self._fresh >= RUN or piece.left >= MERGE_ROWS // RUN:
-            self._fresh = 0
+        if self._fresh >= RUN:
             self._compact()
+
+    @property
+    def _largest(self) -> int:
+        """Bytes that a piece may grow to by merging."""
+        return max(1, (self.keep.bytes or self.budget.limit) // 16)
 
     def _compact(self) -> None:
         """Make the newest pieces one, as far back as they are not much larger than that."""
-        limit = max(1, (self.keep.bytes or self.budget.limit) // 16)
+        self._fresh = 0
+        limit = self._largest
         count = rows = held = 0
         for piece in reversed(self._pieces):
             both = rows + piece.left

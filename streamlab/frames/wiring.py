@@ -13,6 +13,8 @@ from streamlab.changes import HIDDEN_SCHEMA
 from streamlab.engine.graph import MAX_OPEN, Graph, Standing
 from streamlab.engine.needs import Memory
 from streamlab.engine.outcome import Outcome
+from streamlab.errors import StateLimitError
+from streamlab.frames.failures import too_large
 from streamlab.frames.joining import first_offsets, first_time
 from streamlab.frames.members import Member, appended
 from streamlab.intake import Intake
@@ -38,6 +40,7 @@ class Wiring:
         take: Callable[[Member, Outcome], object],
         failed: Callable[[Member, BaseException], None],
         kept: Callable[[Node], pl.DataFrame],
+        tombstones: Callable[[], pl.DataFrame | None],
     ) -> None:
         """No graph yet.
 
@@ -49,12 +52,14 @@ class Wiring:
             take: is given what a frame began with.
             failed: is told of a frame that could not begin.
             kept: rows that the frame of a plan keeps; without columns if there is none.
+            tombstones: those among the rows that the source keeps.
         """
         self.graph: Graph | None = None
         self.from_start = from_start
         self._root, self._errors = root, errors
         self._committing = committing
         self._take, self._failed, self._kept = take, failed, kept
+        self._tombstones = tombstones
         self._by_handle: dict[int, Member] = {}
         self._unborn: list[Member] = []
         self._intake: Intake | None = None
@@ -93,6 +98,26 @@ class Wiring:
     def member(self, handle: int) -> Member:
         """The frame that the graph knows by `handle`."""
         return self._by_handle[handle]
+
+    @property
+    def state(self) -> dict[str, int]:
+        """Bytes that all steps hold, by their names."""
+        return {} if self.graph is None else self.graph.state
+
+    def state_of(self, member: Member) -> dict[str, int]:
+        """Bytes of state of each step that a frame hangs on."""
+        return {} if self.graph is None else self.graph.bytes_of(member.node)
+
+    def overfull(self, limit: int) -> tuple[list[Member], StateLimitError] | None:
+        """If all steps hold more than `limit`, the frames of the one that holds most, and why."""
+        if self.graph is None or (every := self.graph.state_bytes) <= limit:
+            return None
+        most = self.graph.heaviest
+        if most is None:  # pragma: no cover - something holds the bytes
+            return None
+        error = too_large(most.node, most.bytes, limit, holds=most.holds, every=every)
+        members = [self._by_handle[each] for each in self.graph.hanging_on(most)]
+        return members, error
 
     def connect(self, member: Member, done: Mapping[Partition, Offset]) -> None:
         """Put a frame's plan into the graph and run what is kept through it.
@@ -185,6 +210,7 @@ class Wiring:
                 began=member.began,
                 max_open=MAX_OPEN if most is None else most,
                 kept=self._kept,
+                tombstones=None if seed is None else self._tombstones(),
             )
         except Exception as error:  # noqa: BLE001 - shown on the frame, siblings go on
             self._failed(member, error)

@@ -13,6 +13,7 @@ from streamlab.clocks import SYSTEM
 from streamlab.frames.feed import Feed
 from streamlab.frames.hopper import RATE_OVER
 from streamlab.frames.members import Member
+from streamlab.frames.pace import ReplayClock
 from streamlab.live import sharing
 from streamlab.live.cells import Entry
 from streamlab.live.stats import OperatorStats, SourceStats, Stats, StoreStats
@@ -52,6 +53,8 @@ def stats(feed: Feed, member: Member) -> Stats:
                 mine.expired,
                 member.state_bytes,
                 member.evicted,
+                member.tombstones,
+                feed.pipeline.state_of(member),
             ),
             StoreStats() if store is None else StoreStats(*store),
         )
@@ -74,7 +77,10 @@ def status(feed: Feed, member: Member, stale: str) -> Status:
         kept_bytes=feed.pipeline.budget.held,
         budget_bytes=feed.pipeline.budget.limit,
         late=member.counts.late,
-        rejected=feed.pipeline.counts.rejected + member.counts.rejected,
+        # To a compacted view a tombstone is as good a record as any.
+        rejected=feed.pipeline.counts.rejected
+        - member.tombstones
+        + member.counts.rejected,
         version=member.held.version,
         notes=_notes(feed, member),
         stale=stale,
@@ -101,6 +107,9 @@ def _ending(feed: Feed, member: Member) -> tuple[State, str]:
 
 
 def _moving(feed: Feed) -> tuple[State, str]:
+    clock = feed.spec.clock
+    if isinstance(clock, ReplayClock):
+        return "replay", clock.words
     if not feed.published.records:
         newest = feed.spec.begin.newest_ms
         if newest is None:
@@ -142,12 +151,18 @@ def _notes(feed: Feed, member: Member) -> tuple[str, ...]:
     if len(feed.spec.start) > 1 and not feed.finished:
         notes.extend(f"p{each.number} idle" for each in sorted(feed.fetch.idle)[:3])
     if member.evicted:
-        notes.append(f"{member.evicted} open windows given up to stay inside keep")
-    share = member.state_bytes / feed.pipeline.budget.limit
-    if share > WARN_STATE:
-        notes.append(f"its state takes {share:.0%} of the budget")
+        what = "open windows" if nodes.window_of(member.node) else "keys"
+        notes.append(f"{member.evicted:,} {what} given up to stay inside keep")
+    state = feed.pipeline.state
+    share = sum(state.values()) / feed.pipeline.budget.limit
+    if share > WARN_STATE and member.state_bytes:
+        most = max(state, key=lambda step: state[step])
+        notes.append(f"state takes {share:.0%} of the budget, most of it {most}")
     if feed.pipeline.counts.lost:
         notes.append(f"{feed.pipeline.counts.lost} lost")
+    clock = feed.spec.clock
+    if isinstance(clock, ReplayClock) and clock.trouble:
+        notes.append(clock.trouble)
     return (*notes, *sharing.notes(feed))
 
 
@@ -202,14 +217,18 @@ def judging(node: nodes.Node) -> nodes.Window | nodes.InOrder | None:
 
 
 def explain(node: nodes.Node, schema: pl.Schema | None) -> str:
-    """One line per step; a window says how each aggregate is kept."""
+    """One line per step; a window and a running group say how each aggregate is kept."""
     lines = []
     for step in nodes.chain(node):
         lines.append(nodes.label(step))
-        if isinstance(step, nodes.Window) and schema is not None:
+        if isinstance(step, nodes.GroupBy) and step.compacted:
+            lines.append("    the newest row of each key: kept in the frame itself")
+        elif isinstance(step, nodes.Revising) and schema is not None:
             columns = output_schema(step.parent, schema)
+            arrival = isinstance(step, nodes.GroupBy)
             lines.extend(
-                f"    {agg.meta.output_name()}: {aggregates.explain(agg, columns)}"
+                f"    {agg.meta.output_name()}: "
+                f"{aggregates.explain(agg, columns, arrival=arrival)}"
                 for agg in step.aggs
             )
     return "\n".join(lines)

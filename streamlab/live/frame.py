@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Self
 
 import polars as pl
 
 from streamlab.durations import seconds
 from streamlab.errors import ModeError, UsageError, WaitTimeoutError
-from streamlab.frames.recompute import evaluate
 from streamlab.live import asking
 from streamlab.live.batches import Batches, on_batch
 from streamlab.live.cells import CELLS
@@ -30,7 +29,6 @@ from streamlab.live.waiting import (
     satisfied,
     shared_out,
 )
-from streamlab.plans import nodes
 from streamlab.runtime.loop import io
 
 STOPPED_WAITING = "Stopped waiting. The stream goes on; {name}.stop() ends it."
@@ -70,6 +68,7 @@ class LiveFrame(Combining):
             wait.failed()
             if finished:
                 raise wait.over()
+            wait.refuse_standing()
             try:
                 self._ask(self._feed.changed(seen), wait.left())
             except WaitTimeoutError:
@@ -359,26 +358,3 @@ def stop_all() -> None:
         if frame.source is frame:
             frame.stop()
         CELLS.gone(frame)
-
-
-def collect_all(frames: Iterable[LiveFrame]) -> list[pl.DataFrame]:
-    """The rows of several frames of one source at one version of it.
-
-    Raises:
-        UsageError: they hang on different sources, which have no common version.
-    """
-    wanted = list(frames)
-    feeds = {id(frame._feed) for frame in wanted}  # noqa: SLF001
-    if len(feeds) > 1:
-        names = ", ".join(sorted({frame.source.name for frame in wanted}))
-        raise UsageError(f"these frames hang on different sources ({names}).")
-    members = [frame._member for frame in wanted]  # noqa: SLF001
-    published = wanted[0]._feed.published if wanted else None  # noqa: SLF001
-    if published is None:
-        return []
-    return [
-        evaluate(member, published)
-        if isinstance(member.node, nodes.Recompute)
-        else member.display(published.held.get(member, member.held).frame())
-        for member in members
-    ]

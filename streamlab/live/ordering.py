@@ -42,7 +42,7 @@ class Ordering(Grouping):
                 "in_order() needs to know how long to wait for earlier rows. "
                 + asking.order_advice(self._feed)
             )
-        sharing.refuse_order(self)
+        sharing.refuse_stateful(self, "in_order")
         self._refuse_timeless()
         limit = fixed_span(lateness, "lateness")
         ahead = fixed_span(max_ahead, "max_ahead")

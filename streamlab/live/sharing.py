@@ -30,27 +30,62 @@ def refuse_window(frame: Any, *, lateness: Any) -> None:
             f"window: without lateness a window is never over, so group {sharing.group!r} could "
             'never commit a record. Say how late rows may come: window(…, lateness="5s").'
         )
-    if any(isinstance(each, nodes.Window) for each in nodes.chain(frame.plan)):
+    steps = nodes.chain(frame.plan)
+    above = next((each for each in steps if isinstance(each, nodes.Stateful)), None)
+    if above is not None:
+        what = (
+            "another window" if isinstance(above, nodes.Window) else nodes.label(above)
+        )
         raise ModeError(
-            f"window: {frame.name} hangs on another window, and group {sharing.group!r} could "
-            "not rebuild both after a crash. Write the closed windows to a topic and window "
+            f"window: {frame.name} hangs on {what}, and group {sharing.group!r} could "
+            "not rebuild both after a crash. Write what comes out of it to a topic and window "
             "that one, or read without a group."
         )
 
 
-def refuse_order(frame: Any) -> None:
-    """Refuse to put rows in order that the members of a group share.
+def refuse_stateful(frame: Any, verb: str) -> None:
+    """Refuse a step with state that could not be rebuilt after a crash.
 
     Raises:
-        ModeError: the group shares the topic.
+        ModeError: the group shares the topic, or the step hangs on another one with state.
     """
     sharing = frame._feed.spec.sharing  # noqa: SLF001 - one noun in several modules
-    if sharing is not None and sharing.mode == "load-balanced":
+    if sharing is None:
+        return
+    if sharing.mode == "load-balanced":
         raise ModeError(
-            f"in_order: group {sharing.group!r} shares the topic, so this member sees a part of "
-            "the rows, and partitions come and go. Share row-wise work and put in order what "
-            'comes out of it; or read it alone: live(group=…, mode="resumable").'
+            f"{verb}: group {sharing.group!r} shares the topic, so this member sees a part of "
+            "the rows, and partitions come and go. Share row-wise work and do this with what "
+            'comes out of it; or read the topic alone: live(group=…, mode="resumable").'
         )
+    steps = nodes.chain(frame.plan)
+    above = next((each for each in steps if isinstance(each, nodes.Stateful)), None)
+    if above is not None:
+        raise ModeError(
+            f"{verb}: {frame.name} hangs on {nodes.label(above)}, and group {sharing.group!r} "
+            "could not rebuild both after a crash. Write what comes out to a topic and go on "
+            "from that one, or read without a group."
+        )
+
+
+def refuse_forever(frame: Any, verb: str, what: str) -> None:
+    """Refuse a step that never lets go of a record.
+
+    Raises:
+        ModeError: the source commits for a group.
+    """
+    refuse_stateful(frame, verb)
+    sharing = frame._feed.spec.sharing  # noqa: SLF001 - one noun in several modules
+    if sharing is None:
+        return
+    ways = {
+        "group_by": 'Per window: window("10s", by=…, lateness="5s").',
+        "unique": 'Say how far apart two of a key may be: unique(…, within="10m").',
+    }
+    raise ModeError(
+        f"{verb}: {what} needs all records there have been, so group {sharing.group!r} could "
+        f"never commit one. {ways[verb]} Or read without a group."
+    )
 
 
 def refuse_looking_back(frame: Any, call: str) -> None:

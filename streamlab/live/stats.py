@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,11 @@ class OperatorStats:
         expired: those whose state had outlived its time to live, or that came again after a
             resumed reading's commit and whose windows had been closed with them.
         state_bytes: what the steps hold beside the frame.
-        evicted: open windows given up to stay inside `keep`.
+        evicted: open windows, or keys, given up to stay inside `keep`.
+        tombstones: records without a value that a compacted view took as "this key is gone".
+            They are rejected by the source, as they can't become rows, and counted in none of
+            the above.
+        state: bytes by step ("window 10s by symbol"); their sum is `state_bytes`.
     """
 
     received: int = 0
@@ -53,6 +57,8 @@ class OperatorStats:
     expired: int = 0
     state_bytes: int = 0
     evicted: int = 0
+    tombstones: int = 0
+    state: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,13 @@ class Verbs(Reading):
     def keep(self, *limits: Any) -> Self:
         """The same rows, retained differently: `keep("5m")`, `keep(10_000)`."""
         keep = parse_keep(limits)
+        if keep.age is not None and isinstance(
+            nodes.reviser_of(self._node), nodes.GroupBy
+        ):
+            raise UsageError(
+                f"keep({limits[0]!r}): the rows of {self.name} have no event time. Keys leave "
+                f'after a time with group_by(…, ttl="{keep.age.text}").'
+            )
         return self._make(self._node, keep=keep)
 
     def window(
@@ -198,10 +205,14 @@ class Verbs(Reading):
 
     def _child(self, node: nodes.Node) -> Self:
         self._refuse_computed(node)
+        self._check_known(node)
+        return self._make(node)
+
+    def _check_known(self, node: nodes.Node) -> None:
+        """A misspelt column is said now, not ticks later."""
         known = self._feed.spec.source.schema
         if known is not None and not isinstance(self._node, (nodes.Late, nodes.Closed)):
-            output_schema(node, known)  # a misspelt column is said now, not ticks later
-        return self._make(node)
+            output_schema(node, known)
 
     def _refuse_computed(self, node: nodes.Node) -> None:
         errors = isinstance(self._node, nodes.Errors)
@@ -217,10 +228,12 @@ class Verbs(Reading):
     def _refuse_revised(self, verb: str) -> None:
         if self.key:
             words = "group_by_dynamic" if verb == "window" else verb
+            once = ""
+            if nodes.window_of(self._node) is not None:
+                once = f"Each window once, when it closes: {self._closed_words()}. "
             raise RevisingFrameError(
-                f"{self.name} corrects its rows, and {verb} can't take that back. Each window "
-                f"once, when it closes: {self._closed_words()}. Over what is kept, at every "
-                f"tick: .recompute(lambda lf: lf.{words}(…))."
+                f"{self.name} corrects its rows, and {verb} can't take that back. {once}Over "
+                f"what is kept, at every tick: .recompute(lambda lf: lf.{words}(…))."
             )
 
     def _closed_words(self) -> str:

@@ -7,9 +7,15 @@ from collections.abc import Callable
 import polars as pl
 
 from streamlab.clocks import SYSTEM
-from streamlab.errors import StreamFailedError, StreamStoppedError, WaitTimeoutError
+from streamlab.errors import (
+    StreamFailedError,
+    StreamStoppedError,
+    UsageError,
+    WaitTimeoutError,
+)
 from streamlab.frames.feed import Feed
 from streamlab.frames.members import Member
+from streamlab.frames.pace import ReplayClock
 from streamlab.plans.nodes import Recompute
 from streamlab.records import Offset, Partition, Resolved, offset_rank
 
@@ -110,6 +116,15 @@ class Wait:
             raise StreamFailedError(
                 f"{self._feed.spec.name} failed: {error}"
             ) from error
+
+    def refuse_standing(self) -> None:
+        """Raise if nothing can come while the caller waits: the clock is moved by hand."""
+        clock = self._feed.spec.clock
+        if isinstance(clock, ReplayClock) and not clock.speed:
+            raise UsageError(
+                f"waiting for {self._wanted}: this clock stands ({clock.words}) until it is "
+                'moved: clock.step("1s"), which returns when all that was due is there.'
+            )
 
     def over(self) -> StreamStoppedError:
         """The error for a condition that will not hold any more."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import polars as pl
 import polars.selectors as cs
 
@@ -17,12 +15,16 @@ from streamlab.changes import (
     WINDOW_END,
     WINDOW_START,
 )
-from streamlab.durations import UNIT_US, Span
+from streamlab.parity.spans import (
+    CLOCK,
+    in_hopping,
+    in_sessions,
+    window_ends,
+    window_starts,
+)
 from streamlab.parity.table import KEY, SCALE, STATE, Table, scales_of
-from streamlab.plans.nodes import Closed, Window, window_dtype
+from streamlab.plans.nodes import Closed, Window
 from streamlab.plans.steady import steady
-
-_CLOCK = "__clock"  # event time as an integer, µs or the column's own unit
 
 
 def window_table(
@@ -42,7 +44,8 @@ def window_table(
 
 def closed_table(node: Closed, table: Table) -> Table:
     """The windows in the order in which they close, as the rows of one partition."""
-    closed = table.frame.sort(WINDOW_START, *node.parent.by).drop(CLOSED)
+    order = (WINDOW_END, WINDOW_START, *node.parent.by)
+    closed = table.frame.sort(order).drop(CLOSED)
     start = pl.col(WINDOW_START)
     moment = pl.Datetime("us", "UTC")
     timed = closed.schema[WINDOW_START].is_temporal()
@@ -62,22 +65,28 @@ def _windows(
 ) -> pl.DataFrame:
     """The window frame over all rows, hidden copies of its keys and its scales beside it."""
     timed = _timed(window, rows)
-    placed = timed.with_columns(
-        _starts(window, timed[_CLOCK]).alias(WINDOW_START),
-    )
-    if late is not None:
-        pair = [PART, STAMP, SEQ, WINDOW_START]
-        placed = placed.join(late.select(pair), on=pair, how="anti", nulls_equal=True)
+    if window.session:
+        placed = in_sessions(window, _without(timed, late, (PART, STAMP, SEQ)))
+    elif window.period is not None:
+        placed = in_hopping(window, timed)
+    else:
+        starts = window_starts(window, timed[CLOCK])
+        placed = timed.with_columns(
+            starts.alias(WINDOW_START),
+            window_ends(window, starts).alias(WINDOW_END),
+        )
+    if not window.session:
+        placed = _without(placed, late, (PART, STAMP, SEQ, WINDOW_START))
     # Stable: rows of one partition come in the order of their offsets.
-    placed = placed.sort(_CLOCK, PART, maintain_order=True)
+    placed = placed.sort(CLOCK, PART, maintain_order=True)
     key = [WINDOW_START, *window.by]
     schema = rows.drop(HIDDEN).schema
     aggs = [steady(agg, schema) for agg in window.aggs]
     scales = scales_of(window.aggs, schema)
-    found = placed.group_by(key, maintain_order=True).agg(*aggs, *scales)
+    found = placed.group_by(WINDOW_END, *key, maintain_order=True).agg(*aggs, *scales)
     return found.select(
         WINDOW_START,
-        _ends(window, found[WINDOW_START]).alias(WINDOW_END),
+        WINDOW_END,
         *window.by,
         *(agg.meta.output_name() for agg in window.aggs),
         *(pl.lit(value=False).alias(name) for name in STATE),
@@ -86,61 +95,26 @@ def _windows(
     )
 
 
+def _without(
+    rows: pl.DataFrame, late: pl.DataFrame | None, pair: tuple[str, ...]
+) -> pl.DataFrame:
+    if late is None:
+        return rows
+    return rows.join(late.select(pair), on=pair, how="anti", nulls_equal=True)
+
+
 def _timed(window: Window, rows: pl.DataFrame) -> pl.DataFrame:
     """Rows that have a place in event time, with it as an integer."""
     column = pl.col(window.on or TIME)
     if isinstance(window.every, int):
-        return rows.with_columns(column.cast(pl.Int64).alias(_CLOCK)).filter(
-            pl.col(_CLOCK).is_not_null()
+        return rows.with_columns(column.cast(pl.Int64).alias(CLOCK)).filter(
+            pl.col(CLOCK).is_not_null()
         )
     if rows.schema[window.on or TIME] == pl.Date:
         column = column.cast(pl.Datetime("us"))
-    clock = column.dt.epoch("us").alias(_CLOCK)
-    ahead = pl.col(_CLOCK) - pl.col(STAMP) * 1000 > window.max_ahead.us
+    clock = column.dt.epoch("us").alias(CLOCK)
+    ahead = pl.col(CLOCK) - pl.col(STAMP) * 1000 > window.max_ahead.us
     timed = rows.with_columns(clock)
     return timed.filter(
-        pl.col(_CLOCK).is_not_null() & ahead.fill_null(value=False).not_()
+        pl.col(CLOCK).is_not_null() & ahead.fill_null(value=False).not_()
     )
-
-
-def _starts(window: Window, clock: pl.Series) -> pl.Series:
-    """The start of each row's window."""
-    every, offset = window.every, window.offset
-    if isinstance(every, int):
-        shift = offset if isinstance(offset, int) else 0
-        return (clock - shift) // every * every + shift
-    moved = offset if isinstance(offset, Span) else Span(0, 0)
-    local = _local(window, clock)
-    if not _by_calendar(every):
-        local = local.dt.convert_time_zone("UTC")
-    if re.fullmatch(r"\d+[a-z]+", every.text):
-        back = local.dt.offset_by(f"-{moved.text}")
-        starts = back.dt.truncate(every.text).dt.offset_by(moved.text)
-    else:
-        # "1h30m": polars truncates to one unit only; these have fixed length, and count from 1970.
-        us = (clock - moved.us) // every.us * every.us + moved.us
-        starts = us.cast(pl.Datetime("us", "UTC"))
-    return starts.dt.convert_time_zone(window.time_zone).cast(window_dtype(window))
-
-
-def _ends(window: Window, starts: pl.Series) -> pl.Series:
-    """Where the next window starts."""
-    every = window.every
-    if isinstance(every, int):
-        return starts + every
-    if not _by_calendar(every):
-        utc = starts.dt.convert_time_zone("UTC").dt.offset_by(every.text)
-        return utc.dt.convert_time_zone(window.time_zone)
-    # A day that begins at a missing midnight ends an hour off; a bit later is surely inside.
-    inside = starts.dt.offset_by(every.text).dt.offset_by("2h")
-    return _starts(window, inside.dt.epoch("us"))
-
-
-def _local(window: Window, clock: pl.Series) -> pl.Series:
-    utc = clock.cast(pl.Datetime("us", "UTC"))
-    return utc.dt.convert_time_zone(window.time_zone)
-
-
-def _by_calendar(every: Span) -> bool:
-    """Whether the zone decides where windows begin: days and longer."""
-    return every.months > 0 or every.us % UNIT_US["d"] == 0

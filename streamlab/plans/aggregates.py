@@ -74,29 +74,32 @@ class Split(NamedTuple):
     name: str
 
 
-def split(expr: pl.Expr, schema: pl.Schema) -> Split | None:
+def split(expr: pl.Expr, schema: pl.Schema, *, arrival: bool = False) -> Split | None:
     """Decompose an aggregation, or None if that can't be done exactly.
 
     Args:
-        expr: one of a window's aggregations.
+        expr: one of the aggregations of a window, or of a running group.
         schema: the columns of the rows that are aggregated.
+        arrival: whether rows count in the order in which they come, so that `first` and `last`
+            decompose too.
     """
     try:
-        return _split(expr, schema)
+        return _split(expr, schema, arrival=arrival)
     except (NotExactError, KeyError, TypeError):
         # The last two: a shape of tree that this polars should not have.
         return None
 
 
-def explain(expr: pl.Expr, schema: pl.Schema) -> str:
+def explain(expr: pl.Expr, schema: pl.Schema, *, arrival: bool = False) -> str:
     """How an aggregation is kept: "partial states: sum, len" or "raw rows: median"."""
     try:
-        found = _split(expr, schema)
+        found = _split(expr, schema, arrival=arrival)
     except (NotExactError, KeyError, TypeError) as error:
         return f"raw rows: {error}"
     return f"partial states: {', '.join(dict.fromkeys(p.kind for p in found.partials))}"
 
 
+_PICKED = {"min", "max", "first", "last"}  # one of the values, bit for bit
 _WHOLE = (
     pl.Int8,
     pl.Int16,
@@ -131,11 +134,11 @@ _SMOOTH = names(
 _SMOOTH_OPERATORS = {"Plus", "Minus", "Multiply", "TrueDivide"}
 
 
-def _split(expr: pl.Expr, schema: pl.Schema) -> Split:
+def _split(expr: pl.Expr, schema: pl.Schema, *, arrival: bool) -> Split:
     name = expr.meta.output_name(raise_if_undetermined=False)
     if name is None:
         raise NotExactError("several columns at once")
-    rest = _Rest(schema)
+    rest = _Rest(schema, arrival=arrival)
     whole = to_tree(expr)
     if not has_python(whole):
         whole = steady_tree(whole, schema)
@@ -153,15 +156,16 @@ def _split(expr: pl.Expr, schema: pl.Schema) -> Split:
 class _Rest:
     """Rewrites the part of an expression above its aggregations, and gathers these."""
 
-    def __init__(self, schema: pl.Schema) -> None:
+    def __init__(self, schema: pl.Schema, *, arrival: bool) -> None:
         self.schema = schema
+        self.arrival = arrival
         self.partials: list[Partial] = []
         self.seen: dict[str, Value] = {}
 
     def rewrite(self, node: Value) -> tuple[Value, bool]:
         """The node over the partials' columns, and whether its last bit hangs on the cut."""
         name, body = kind(node)
-        found = aggregation(name, body)
+        found = aggregation(name, body, arrival=self.arrival)
         if found is not None:
             return self.partial(node, found)
         if name == "Literal" and literal_series(node) is None:
@@ -256,7 +260,7 @@ class _Rest:
             self.seen[key] = {"Column": made.name}
         column = self.seen[key]
         made = next(p for p in self.partials if {"Column": p.name} == column)
-        exact = made.kind in {"min", "max"} and not divides_by_constant(value)
+        exact = made.kind in _PICKED and not divides_by_constant(value)
         return column, made.result.is_float() and not exact
 
     def make(

@@ -8,7 +8,20 @@ from streamlab.plans.codec import Value
 from streamlab.plans.tree import field, function_name, kind
 from streamlab.plans.words import snake
 
-Kind = Literal["sum", "count", "len", "min", "max", "mean", "var", "std", "any", "all"]
+Kind = Literal[
+    "sum",
+    "count",
+    "len",
+    "min",
+    "max",
+    "mean",
+    "var",
+    "std",
+    "any",
+    "all",
+    "first",
+    "last",
+]
 _AGGREGATIONS: dict[str, Kind] = {
     "Sum": "sum",
     "Mean": "mean",
@@ -19,6 +32,8 @@ _AGGREGATIONS: dict[str, Kind] = {
     "Count": "count",
 }
 
+# By the order of arrival they merge; by any other the rows themselves are needed.
+_BY_ARRIVAL: dict[str, Kind] = {"First": "first", "Last": "last"}
 _FUNCTIONS: dict[str, Kind] = {
     "Boolean.Any": "any",
     "Boolean.All": "all",
@@ -39,8 +54,13 @@ class Found(NamedTuple):
     only_nulls: bool = False
 
 
-def aggregation(name: str, body: Value) -> Found | None:
+def aggregation(name: str, body: Value, *, arrival: bool = False) -> Found | None:
     """The aggregation that a node is, or None if it is none.
+
+    Args:
+        name: the node's kind.
+        body: of the node.
+        arrival: whether rows count in the order in which they come.
 
     Raises:
         NotExactError: it is one that does not decompose.
@@ -48,7 +68,10 @@ def aggregation(name: str, body: Value) -> Found | None:
     if name == "Len":
         return Found("len", {"Literal": {"Scalar": {"Boolean": True}}})
     if name == "Agg":
-        return _agg(*kind(body))
+        inner, of = kind(body)
+        if arrival and inner in _BY_ARRIVAL:
+            return Found(_BY_ARRIVAL[inner], of)
+        return _agg(inner, of)
     return _function(body) if name == "Function" else None
 
 

@@ -55,6 +55,11 @@ def others(node: Node) -> list[Node]:
     return found
 
 
+def is_known(node: Node) -> bool:
+    """Whether the columns of all second inputs on the way to `node` are known."""
+    return all(source_of(each).schema is not None for each in others(node))
+
+
 def reviser_of(node: Node) -> Revising | None:
     """The step that revises the rows of `node`: its nearest, with only row-wise ones between.
 
@@ -120,6 +125,8 @@ def label(node: Node) -> str:
             text = f"group{_by(node.by)}"
         case Join():
             text = f"join_{node.kind} {node.tolerance.text}"
+        case StaticJoin(how="asof"):
+            text = "join_asof"
         case Running():
             text = node.verb
         case InOrder():

@@ -88,6 +88,24 @@ class Unnest:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class StaticJoin:
+    """Each row joined with a table that does not change; rows keep their order.
+
+    Attributes:
+        table: the right side; for "asof" sorted by its time.
+        how: as polars' `join`, or "asof" for its `join_asof`.
+        options: polars' further arguments (`left_on`, `right_on`, `suffix` …), as they are.
+        many: whether a row may become several.
+    """
+
+    parent: Node
+    table: pl.DataFrame
+    how: Literal["inner", "left", "semi", "anti", "cross", "asof"]
+    options: Mapping[str, Any]
+    many: bool = False
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Window:
     """Windows over event time, aggregated per key.
 
@@ -185,22 +203,6 @@ class Running:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class StaticJoin:
-    """Each row joined with a table that does not change.
-
-    Attributes:
-        table: the right side.
-        how: as polars' `join`.
-        options: polars' further arguments (`left_on`, `right_on`, `suffix` …), as they are.
-    """
-
-    parent: Node
-    table: pl.DataFrame
-    how: Literal["inner", "left", "right", "full", "semi", "anti", "cross"]
-    options: Mapping[str, Any]
-
-
-@dataclass(frozen=True, eq=False, slots=True)
 class Join:
     """Rows of two frames in order, joined by time.
 
@@ -263,12 +265,12 @@ class Recompute:
     fn: Callable[[pl.LazyFrame], pl.LazyFrame]
 
 
-RowWise = Filter | Select | WithColumns | Drop | Rename | Explode | Unnest
+RowWise = Filter | Select | WithColumns | Drop | Rename | Explode | Unnest | StaticJoin
 """Steps that look at each row by itself."""
 Revising = Window | GroupBy
 """Steps whose rows are revised: they have keys."""
 TwoSided = Join | Merge
 """Steps with a second input, `other`."""
-Stateful = Revising | TwoSided | Unique | InOrder | Running | StaticJoin
+Stateful = Revising | TwoSided | Unique | InOrder | Running
 """Steps that an operator of the engine runs."""
 Node = Source | RowWise | Stateful | Closed | Late | Errors | Recompute

@@ -16,6 +16,7 @@ from streamlab.errors import ColumnNotFoundError, UsageError
 from streamlab.plans.chains import (
     chain,
     is_keyed,
+    is_known,
     is_ordered,
     key_columns,
     label,
@@ -26,6 +27,7 @@ from streamlab.plans.chains import (
     where,
     window_of,
 )
+from streamlab.plans.combined import combined_schema, with_table
 from streamlab.plans.kinds import (
     Closed,
     Drop,
@@ -83,6 +85,7 @@ __all__ = [
     "WithColumns",
     "chain",
     "is_keyed",
+    "is_known",
     "is_ordered",
     "key_columns",
     "label",
@@ -123,6 +126,8 @@ def row_wise(node: RowWise, lf: pl.LazyFrame, keep: Sequence[str]) -> pl.LazyFra
             found = lf.rename(dict(node.mapping))
         case Explode():
             found = lf.explode(node.columns)
+        case StaticJoin():
+            found = with_table(node, lf)
         case _:
             found = lf.unnest(node.columns)
     return found
@@ -142,7 +147,12 @@ def output_schema(node: Node, source_schema: pl.Schema) -> pl.Schema:
     schema = source_schema
     for each in chain(node):
         try:
-            schema = _step_schema(each, schema)
+            if isinstance(each, TwoSided):
+                schema = combined_schema(
+                    each, schema, _other_schema(each, source_schema)
+                )
+            else:
+                schema = _step_schema(each, schema)
         except pl.exceptions.ColumnNotFoundError as error:
             name = re.search(r'"([^"]*)"', str(error))
             missing = name[1] if name else str(error)
@@ -222,8 +232,19 @@ def _above(node: Node) -> str:
     return where(node) if isinstance(node, Source) else where(node.parent)
 
 
+def _other_schema(node: TwoSided, source_schema: pl.Schema) -> pl.Schema:
+    """The columns of the second side."""
+    source = source_of(node.other)
+    known = source_schema if source is source_of(node) else source.schema
+    if known is None:
+        raise UsageError(
+            f"{source.name} has no record yet, so the columns of {label(node)} are not known."
+        )
+    return output_schema(node.other, known)
+
+
 def _step_schema(node: Node, schema: pl.Schema) -> pl.Schema:
-    if isinstance(node, (Source, Late, Errors, InOrder, Merge)):
+    if isinstance(node, (Source, Late, Errors, InOrder)):
         return schema
     if isinstance(node, Stateful):
         return _stateful_schema(node, schema)
@@ -249,8 +270,6 @@ def _stateful_schema(node: Stateful, schema: pl.Schema) -> pl.Schema:
             _check_columns(node.subset, schema)
         case Running():
             lf = getattr(lf, node.verb)(*node.exprs)
-        case StaticJoin():
-            lf = lf.join(node.table.lazy(), how=node.how, **node.options)
     return lf.collect().schema
 
 

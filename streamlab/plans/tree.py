@@ -150,7 +150,11 @@ def replace(node: Value, change: Callable[[str, Value], Value | None]) -> Value:
     if isinstance(node, list):
         return [replace(part, change) for part in node]
     if isinstance(node, dict):
-        return {key: replace(part, change) for key, part in node.items()}
+        # In `function` stand names only, and one of them is "BinaryExpr".
+        return {
+            key: part if key == "function" else replace(part, change)
+            for key, part in node.items()
+        }
     return node
 
 

@@ -185,7 +185,7 @@ class Topic:
 
     def live(
         self,
-        start: Any = "latest",
+        start: Any = None,
         *,
         until: Any = None,
         keep: Any = None,
@@ -194,13 +194,15 @@ class Topic:
         group: str | None = None,
         mode: str | None = None,
         member: str | None = None,
+        speed: float | None = None,
         clock: Clock | None = None,
         paused: bool = False,
     ) -> LiveFrame:
         """A polars frame that keeps growing and forgetting; returns at once.
 
         Args:
-            start: first record delivered, as for `read`.
+            start: first record delivered, as for `read`. Default: "latest"; with `speed` the
+                first record there is, with a replay `clock` where that clock is.
             until: first record not delivered; None reads on for ever.
             keep: what to retain: rows (10_000), age against the newest event time ("5m"),
                 bytes ("64MB"), or a tuple of them; the smallest wins. Default: what fits
@@ -213,7 +215,10 @@ class Topic:
                 "load-balanced" (the default): the topic is shared with the group's other
                 members; or "resumable": this reader alone, which goes on where it stopped.
             member: what this reader is called in a shared group.
-            clock: whose time `idle` and displays go by; the system's by default.
+            speed: replay the past so many times as fast as it was: each record is handed over
+                when a clock that begins with the first one has come to its broker timestamp.
+            clock: whose time `idle` and displays go by; the system's by default. With an
+                `sl.clock(…)` records are replayed, in step with all sources that share it.
             paused: begin without fetching; `resume()` starts.
 
         Raises:
@@ -230,6 +235,7 @@ class Topic:
             group=group,
             mode=mode,
             member=member,
+            speed=speed,
             clock=clock,
             paused=paused,
         )
@@ -315,7 +321,7 @@ class TopicAio:
 
     async def live(
         self,
-        start: Any = "latest",
+        start: Any = None,
         *,
         until: Any = None,
         keep: Any = None,
@@ -324,6 +330,7 @@ class TopicAio:
         group: str | None = None,
         mode: str | None = None,
         member: str | None = None,
+        speed: float | None = None,
         clock: Clock | None = None,
         paused: bool = False,
     ) -> LiveFrame:
@@ -339,6 +346,7 @@ class TopicAio:
             group=group,
             mode=mode,
             member=member,
+            speed=speed,
             clock=clock,
             paused=paused,
         )

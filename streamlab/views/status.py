@@ -11,6 +11,7 @@ SIGNS: dict[State, str] = {
     "waiting": "○",
     "live": "●",
     "catching up": "◔",
+    "replay": "▶",
     "paused": "‖",
     "reconnecting": "↻",
     "ended": "■",

@@ -54,6 +54,7 @@ DECOMPOSED = {
     "x_true": x.filter(b).sum(),
     "x_top": x.filter(q > 0).max(),
     "n_true": b.filter(q != 1).count(),
+    "q_true_var": q.filter(b).var(),
 }
 RAW = {
     "median": x.median(),
@@ -277,6 +278,7 @@ HARD: dict[
     "one false": ("b", [True, None, False]),
     "no truth": ("b", [None, None, None]),
     "text": ("s", ["b", None, "a"]),
+    "lone null": ("q", [None, 3, None]),
 }
 
 

@@ -50,11 +50,12 @@ def advanced(
 
 
 @settings(deadline=None, max_examples=300)
-@given(batches=batches)
+@given(batches=batches, runs=st.sampled_from([0, 3, 64]))
 def test_it_is_what_the_words_say_row_by_row(
-    batches: list[tuple[list[tuple[int, int, bool]], set[int]]],
+    batches: list[tuple[list[tuple[int, int, bool]], set[int]]], runs: int
 ):
-    fast, slow = Watermark(), Slow()
+    """However many runs of one partition are looked at one by one."""
+    fast, slow = Watermark(runs=runs), Slow()
 
     for rows, holding in batches:
         expected = [

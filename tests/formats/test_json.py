@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlab.errors import UsageError
+from streamlab.formats import json_read
 from streamlab.formats.base import Extra, Format
 from streamlab.formats.json import make
 from tests.contracts.format import FormatContract, verdicts
@@ -90,10 +91,16 @@ def test_an_odd_record_has_one_verdict_in_any_company(
         assert same(found, [theirs, verdict, theirs]), record
 
 
+@pytest.mark.parametrize("worth_sharing", [1, 250_000])
 @pytest.mark.parametrize("seed", range(6))
 def test_all_odd_records_in_one_block_keep_their_verdicts_and_places(
-    alone: list[tuple[bytes | None, object]], seed: int
+    alone: list[tuple[bytes | None, object]],
+    seed: int,
+    worth_sharing: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Also in a block that several threads parse."""
+    monkeypatch.setattr(json_read, "WORTH_SHARING", worth_sharing)
     mixed = list(alone)
     random.Random(seed).shuffle(mixed)  # noqa: S311  # an order, no secret
 
@@ -114,6 +121,22 @@ def test_many_bad_records_among_many_good_ones_are_found_each() -> None:
     assert decoded.kept is not None
     assert decoded.frame["a"].to_list() == decoded.kept.to_list()
     assert decoded.rejected[1].reason == "a: 1.5 is not a whole number"
+
+
+@pytest.mark.parametrize(
+    "bad", [b'{"a":1}\n{"a":2}', b"", b'{"a":', b"\n", b'{"a":"x"}']
+)
+def test_a_block_that_threads_share_is_cut_between_records(
+    bad: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_read, "WORTH_SHARING", 1)
+    good: list[bytes | None] = [b'{"a":%d,"b":"x"}' % i for i in range(7)]
+
+    for place in range(8):
+        decoded = make().decode([*good[:place], bad, *good[place:]], AB)
+        assert decoded.frame["a"].to_list() == list(range(7))
+        assert [each.index for each in decoded.rejected] == [place]
+    assert make().decode(good, AB).frame["a"].to_list() == list(range(7))
 
 
 documents = st.recursive(

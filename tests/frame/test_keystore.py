@@ -7,11 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlab.changes import Change
 from streamlab.durations import Span
+from streamlab.frames import keystore
 from streamlab.frames.keystore import KeyRules, KeyStore
 from streamlab.frames.store import Budget, Counts, Keep, bytes_held
 
@@ -129,6 +131,50 @@ def test_each_term_is_counted_as_the_model_counts_it(changes: Steps):
     assert made.counts() == Counts(
         model.put, len(model.held), model.forgotten, model.replaced, model.removed
     )
+
+
+@settings(deadline=None, max_examples=150)
+@given(steps, limits, limits, st.integers(2, 4), st.randoms(use_true_random=False))
+def test_who_watches_is_told_what_was_forgotten_at_once(
+    changes: Steps, rows: int | None, age: int | None, run: int, chance: random.Random
+):
+    """Whether or not it took settling, however many changes are put together."""
+    span = None if age is None else Span(0, age * 1_000_000)
+    made, model = store(Keep(rows, span)), Model(rows, age)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keystore, "RUN", run)
+        for added, removed in changes:
+            before = model.forgotten
+            put = made.put(change(added, removed), watched=True)
+            model.take(added, removed)
+            assert put.forgotten == model.forgotten - before
+            if chance.random() < 0.3:
+                assert content(made) == model.content()
+
+    assert content(made) == model.content()
+    assert made.counts() == Counts(
+        model.put, len(model.held), model.forgotten, model.replaced, model.removed
+    )
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [Keep(), Keep(rows=10), Keep(age=Span(0, 10_000_000)), Keep(bytes=1_000_000)],
+    ids=["all", "exactly what there is", "as old as it is", "bytes"],
+)
+def test_who_watches_does_not_make_each_change_cost_the_whole_frame(keep: Keep):
+    made = store(keep)
+    made.put(change({(t, "a"): 0 for t in range(10)}, set()))
+    made.held().frame()
+
+    for value in range(1000):
+        made.put(change({(3, "a"): value, (7, "a"): value}, set()), watched=True)
+        held = made.held()
+        assert isinstance(held, keystore.HeldKeys)
+        assert not held.settled
+
+    assert made.bytes < 20_000
+    assert made.held().height == 10
 
 
 @settings(deadline=None, max_examples=60)

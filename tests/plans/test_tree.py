@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlab.plans.codec import Value, pack, unpack
+from streamlab.plans.steady import steady
 from streamlab.plans.tree import from_tree, has_return_type, is_elementwise, to_tree
 from tests.plans.examples import EXAMPLES
 from tests.plans.odd import odd_frame
@@ -143,3 +144,12 @@ def test_nothing_is_left_behind_where_functions_were_left_out() -> None:
     assert ("cloudpickle" in sys.modules) <= bool(
         importlib.util.find_spec("cloudpickle")
     )
+
+
+def test_a_function_of_bytes_beside_a_division_is_no_operator() -> None:
+    size = pl.col("raw").bin.size() / 4
+    rows = pl.DataFrame({"raw": [b"12345678", b""]})
+
+    found = rows.select(steady(size, rows.schema))
+
+    assert found["raw"].to_list() == [2.0, 0.0]

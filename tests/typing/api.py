@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import assert_type
 
 import polars as pl
@@ -30,6 +31,16 @@ def looking() -> None:
     assert_type(topic.peek(5), pl.DataFrame)
     assert_type(topic.read(start="1h", max_rows=1_000), pl.DataFrame)
     assert_type(topic.send([{"n": 1}], key="n"), int)
+
+
+def replaying(topic: sl.Topic) -> None:
+    day = sl.clock("2026-11-20 15:30 Europe/Berlin", speed=0)
+    live = topic.live(clock=day)
+    day.step("1s")
+
+    assert_type(day.now, datetime | None)
+    assert_type(sl.collect_all([live]), list[pl.DataFrame])
+    assert_type(topic.live("15m", speed=10), sl.LiveFrame)
 
 
 def sharing(topic: sl.Topic, rows: list[pl.DataFrame]) -> None:

@@ -1,0 +1,178 @@
+"""A plan of every kind of operator, alone and behind others, for the proofs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from random import Random
+
+import polars as pl
+
+from streamlab.plans.nodes import (
+    Closed,
+    Drop,
+    Explode,
+    Filter,
+    Node,
+    Rename,
+    Select,
+    Source,
+    Window,
+    WithColumns,
+)
+from tests.engine.lab import seconds, table, window
+
+PARTS = (0, 1, 2)
+YES_NO = (True, False)
+LATENESS_S = 4.0
+SOURCE = Source("lab")
+x, q, k, b = (pl.col(name) for name in "xqkb")
+AGGS = (
+    pl.len().alias("n"),
+    x.sum().alias("sum"),
+    x.mean().alias("mean"),
+    q.filter(b).max().alias("top"),
+    x.std().alias("std"),
+    x.first().alias("first"),
+    q.alias("list"),
+    x.median().alias("median"),
+)
+Plan = Callable[[Random], Node]
+
+
+def some(random: Random) -> list[pl.Expr]:
+    """A few aggregations."""
+    return random.sample(AGGS, random.randint(1, 4))
+
+
+def by(random: Random) -> tuple[str, ...]:
+    """Keys, or none."""
+    return random.choice([(), ("k",), ("k", "b")])
+
+
+def steps_before(random: Random) -> Node:
+    """Row-wise steps, or none."""
+    node: Node = SOURCE
+    for _ in range(random.randint(0, 2)):
+        choices: list[Node] = [
+            Filter(node, (q > -2,)),
+            Filter(node, (b | (x > 0),)),
+            WithColumns(node, ((q * 2).alias("q"), (x / 3).alias("third"))),
+            WithColumns(node, ((x // 0.5).alias("halves"),)),
+            Select(node, (x, q, k, b, pl.col("ls"))),
+        ]
+        node = random.choice(choices)
+    return node
+
+
+def exploded(random: Random) -> Node:
+    """Several rows of a record, or none."""
+    return WithColumns(
+        Explode(steps_before(random), ("ls",)), (pl.col("ls").alias("q"),)
+    )
+
+
+def tumbling(
+    random: Random, parent: Node | None = None, lateness: float | None = LATENESS_S
+) -> Window:
+    """Tumbling windows of some length."""
+    return window(
+        steps_before(random) if parent is None else parent,
+        some(random),
+        every=random.choice([3, 10, 40]),
+        by=by(random),
+        offset=seconds(random.choice([0, 1])),
+        lateness=None if lateness is None else seconds(lateness),
+    )
+
+
+def closed(random: Random) -> Closed:
+    """Closed windows of tumbling ones."""
+    return Closed(tumbling(random))
+
+
+def corrected(random: Random) -> Node:
+    """Row-wise steps over rows that are revised; rows come and go."""
+    node = window(steps_before(random), AGGS, by=("k",), lateness=seconds(LATENESS_S))
+    changed = WithColumns(node, ((pl.col("n") * 2 + pl.col("sum")).alias("twice"),))
+    kept = Filter(changed, (pl.col("n") % 2 == 1, pl.col("top").is_not_null()))
+    return Drop(Rename(kept, {"k": "key"}), ("list", "median"))
+
+
+def twice(random: Random) -> Node:
+    """Windows over closed windows."""
+    inner = window(SOURCE, AGGS[:3], every=3, by=("k",), lateness=seconds(LATENESS_S))
+    totals = (pl.col("sum").sum().alias("total"), pl.col("n").alias("ns"))
+    return window(Closed(inner), totals, every=12, lateness=seconds(0))
+
+
+PLANS: Mapping[str, Plan] = {
+    "row-wise steps": steps_before,
+    "exploded rows": exploded,
+    "windows": tumbling,
+    "windows without a lateness": lambda random: tumbling(random, None, None),
+    "windows over exploded rows": lambda random: tumbling(random, exploded(random)),
+    "closed windows": closed,
+    "steps over windows": corrected,
+    "windows over closed windows": twice,
+}
+"""Plans of one source, each with a builder."""
+
+
+def columns_of(random: Random, height: int) -> dict[str, pl.Series]:
+    """Shown columns; floats whose sums are exact, so that nothing is lost in a tolerance."""
+
+    def some_of(*values: object) -> list[object]:
+        return [random.choice(values) for _ in range(height)]
+
+    return {
+        "x": pl.Series(some_of(None, float("nan"), *range(-8, 9)), dtype=pl.Float64)
+        / 4,
+        "q": pl.Series(some_of(None, *range(-5, 6)), dtype=pl.Int64),
+        "k": pl.Series(some_of(None, "", "a", "é", "zz"), dtype=pl.String),
+        "b": pl.Series(some_of(None, *YES_NO), dtype=pl.Boolean),
+        "ls": pl.Series(
+            some_of(None, [], [1], [2, None], [3, 3, 4]), dtype=pl.List(pl.Int64)
+        ),
+    }
+
+
+def rows_in_disorder(random: Random, height: int) -> pl.DataFrame:
+    """Rows of three partitions, some late, some without a time or far in the future."""
+    at, times = 0.0, list[float | None]()
+    for _ in range(height):
+        at += random.choice([0, 0.5, 1, 1, 2])
+        back = random.choice([0, 0, 0, 1, LATENESS_S, 12])
+        times.append(None if random.random() < 0.03 else max(0.0, at - back))
+    ahead = [7200 if random.random() < 0.03 else 0 for _ in times]
+    stamps = [None if t is None else t - by for t, by in zip(times, ahead, strict=True)]
+    parts = [random.choice(PARTS) for _ in times]
+    return table(times, parts, stamps, **columns_of(random, height))
+
+
+def rows_by_partition(random: Random, height: int) -> dict[int, pl.DataFrame]:
+    """Rows of each partition, none of which trails its newest by more than the lateness."""
+    found = {}
+    for part in PARTS:
+        newest, times = 0.0, list[float]()
+        for _ in range(random.randint(0, height)):
+            newest += random.choice([0, 0.5, 1, 2, 5])
+            times.append(max(0.0, newest - random.choice([0, 0, 1, LATENESS_S])))
+        found[part] = table(times, part, times, **columns_of(random, len(times)))
+    return found
+
+
+def interleaved(random: Random, by_part: Mapping[int, pl.DataFrame]) -> pl.DataFrame:
+    """The partitions' rows in turns, by chance; each one's in its own order."""
+    turns = [part for part, rows in by_part.items() for _ in range(rows.height)]
+    random.shuffle(turns)
+    left = dict.fromkeys(by_part, 0)
+    pieces = [rows.clear() for rows in by_part.values()]
+    for part in turns:
+        pieces.append(by_part[part].slice(left[part], 1))
+        left[part] += 1
+    return pl.concat(pieces)
+
+
+def cuts(random: Random) -> list[int]:
+    """Lengths of pieces."""
+    return [random.randint(0, 9) for _ in range(random.randint(0, 9))]
