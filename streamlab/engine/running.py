@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 
+from streamlab.engine.faults import PlanError, first_bad
 from streamlab.engine.keys import plain
 from streamlab.engine.lookback import (
     Commit,
@@ -97,18 +98,36 @@ class RunningStage:
         if given is None:  # pragma: no cover - it runs only with known columns
             return None
         origin, result = given
-        rows, commits = numbered(result.rows), list[Commit]()
-        places = result.rows.get_column(ROW)
-        for level in self._program.levels:
-            found, after = self._level(level, rows)
-            rows, commits = rows.hstack(found), commits + after
-        done = self._final.collect(rows)
-        counts = _counts(result, places, done)
+        rows, error = numbered(result.rows), None
+        try:
+            done, commits = self._through(rows)
+        except Exception as problem:
+            bad = first_bad(rows.height, lambda n: self._through(rows.head(n)))
+            if bad is None:
+                raise
+            error = self._fault(problem, given, bad)
+            result = result._replace(rows=result.rows.head(bad), good=error.index or 0)
+            done, commits = self._through(rows.head(bad))
+        counts = _counts(result, done)
         for commit in commits:
             commit()
         self._frontier = FOREVER if origin.final else origin.frontier
         looks = [look.name for level in self._program.levels for look in level]
-        return Effect(without(done.rows, (ROW, *looks)), counts)
+        return Effect(without(done.rows, (ROW, *looks)), counts, error=error)
+
+    def _through(self, rows: pl.DataFrame) -> tuple[Result, list[Commit]]:
+        """What becomes of rows, and what makes that remembered; changes nothing."""
+        commits: list[Commit] = []
+        for level in self._program.levels:
+            found, after = self._level(level, rows)
+            rows, commits = rows.hstack(found), commits + after
+        return self._final.collect(rows), commits
+
+    def _fault(self, problem: Exception, given: Input, bad: int) -> PlanError:
+        """The step fails on the row at place `bad`."""
+        row = int(given.result.rows.get_column(ROW)[bad])
+        record = without(given.origin.rows.slice(row, 1), (ROW,))
+        return PlanError(problem, self.node, record, row)
 
     def _level(
         self, looks: Sequence[Look], rows: pl.DataFrame
@@ -215,8 +234,9 @@ def _final(node: Running, parts: Program) -> Chain:
     return Chain((step,), (*KEEP, *looks))
 
 
-def _counts(result: Result, places: pl.Series, done: Result) -> Counts:
+def _counts(result: Result, done: Result) -> Counts:
     """Of the records: what the steps before held back, and what this one did."""
+    places = result.rows.get_column(ROW)
     if not result.multiplies:
         held = result.filtered + done.filtered
         return Counts(result.good, done.passed, held)

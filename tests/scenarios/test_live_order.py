@@ -14,7 +14,6 @@ from streamlab.errors import (
     NotIncrementalError,
     RevisingFrameError,
     SpanError,
-    StreamFailedError,
     UsageError,
 )
 from tests.scenarios.lab import moment, row, topic
