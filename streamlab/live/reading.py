@@ -279,5 +279,9 @@ class Reading(AltairData):
         if self._stopped or self._made is self._feed.pipeline.errors:
             return
         self._stopped = True
-        if self._made is not None:
-            self._feed.remove(self._made)
+        if self._made is None:
+            return
+        self._feed.remove(self._made)
+        for node, other in asking.joined(self):
+            if other.part and not self._feed.crossing.has(node):
+                other._leave()  # noqa: SLF001 - of the same class
