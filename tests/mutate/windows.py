@@ -27,14 +27,14 @@ def _keyed(name: str, text: str, instead: str, why: str) -> Mutant:
 _CLOSING = (
     _window(
         "a window that ends at the limit is not over",
-        "late = times.good & (ends <= limit)",
-        "late = times.good & (ends < limit)",
+        "missed = good & (ends <= limit)",
+        "missed = good & (ends < limit)",
         "a closed window opens again",
     ),
     _window(
         "late rows go in all the same",
-        "good = times.good & ~late",
-        "good = times.good",
+        "good = good & ~missed",
+        "pass",
         "what was delivered as closed changes afterwards",
     ),
     _window(
@@ -99,7 +99,7 @@ _CLOSING = (
     ),
     _window(
         "closed windows come in any order",
-        "closed = self._frame(closing, closed=True).sort(WINDOW_START, *self.node.by)",
+        "closed = self._frame(closing, closed=True).sort(order)",
         "closed = self._frame(closing[::-1], closed=True)",
         "windows over closed windows find them late",
     ),
@@ -111,8 +111,8 @@ _CLOSING = (
     ),
     _window(
         "a window that begins with the frame is partial",
-        "            starts < self._from\n",
-        "            starts <= self._from\n",
+        "return starts < self._from\n",
+        "return starts <= self._from\n",
         "whole windows are marked as partial",
     ),
     _window(
@@ -154,8 +154,8 @@ _CLOSING = (
     Mutant(
         "rows of an earlier reading are late, not expired",
         _FILE,
-        "late &= ~expired",
-        "pass",
+        "return missed.where(~gone), missed.where(gone)",
+        "return missed, missed.where(gone)",
         "a restart lists thousands of late rows that were not",
         _NEEDS,
     ),
@@ -219,8 +219,8 @@ _CHANGES = (
     ),
     _keyed(
         "rows that never passed are removed",
-        "            elif key in inside:\n                inside.remove(key)\n                gone.append(place)\n        if self",
-        "            else:\n                inside.discard(key)\n                gone.append(place)\n        if self",
+        "            elif key in inside:\n                inside.remove(key)\n                gone.append(place)\n        return changed",
+        "            else:\n                inside.discard(key)\n                gone.append(place)\n        return changed",
         "sinks are told of deletions that are none",
     ),
     _keyed(
