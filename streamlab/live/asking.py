@@ -17,6 +17,7 @@ from streamlab.frames.pace import ReplayClock
 from streamlab.live import sharing
 from streamlab.live.cells import Entry
 from streamlab.live.stats import OperatorStats, SourceStats, Stats, StoreStats
+from streamlab.live.windows import call_of, windows_of_a_record
 from streamlab.observed import State, Status
 from streamlab.plans import aggregates, nodes
 from streamlab.plans.nodes import output_schema
@@ -241,27 +242,37 @@ def judging(node: nodes.Node) -> nodes.Window | nodes.InOrder | None:
 
 
 def explain(node: nodes.Node, schema: pl.Schema | None) -> str:
-    """One line per step; a window and a running group say how each aggregate is kept."""
+    """One line per step; a window and a running group say how each aggregate is kept, and a
+    hopping window into how many windows a record falls.
+    """
     lines = []
     for step in nodes.chain(node):
         lines.append(nodes.label(step))
         if isinstance(step, nodes.GroupBy) and step.compacted:
             lines.append("    the newest row of each key: kept in the frame itself")
         elif isinstance(step, nodes.Revising) and schema is not None:
-            columns = output_schema(step.parent, schema)
-            arrival = isinstance(step, nodes.GroupBy)
-            lines.extend(
-                f"    {agg.meta.output_name()}: "
-                f"{aggregates.explain(agg, columns, arrival=arrival)}"
-                for agg in step.aggs
-            )
+            lines += _roads(step, output_schema(step.parent, schema))
     return "\n".join(lines)
+
+
+def _roads(step: nodes.Revising, columns: pl.Schema) -> list[str]:
+    """How each aggregate of a step is kept."""
+    lines = []
+    arrival = isinstance(step, nodes.GroupBy)
+    hops = isinstance(step, nodes.Window) and step.period is not None
+    if isinstance(step, nodes.Window) and hops:
+        lines.append(f"    a record falls into {windows_of_a_record(step)}")
+    for agg in step.aggs:
+        road = aggregates.explain(agg, columns, arrival=arrival)
+        each = hops and road.startswith("raw rows")
+        kept = ", kept once for each of them" if each else ""
+        lines.append(f"    {agg.meta.output_name()}: {road}{kept}")
+    return lines
 
 
 def lateness_advice(feed: Feed, window: nodes.Window) -> str:
     """What lateness the rows at hand suggest, in words with a line to type."""
-    every = window.every if isinstance(window.every, int) else f'"{window.every.text}"'
-    return advice(feed, f'window({every}, lateness="{{}}")')
+    return advice(feed, f'{call_of(window)}, lateness="{{}}")')
 
 
 def order_advice(feed: Feed) -> str:
