@@ -26,6 +26,7 @@ from streamlab.frames.members import (
     SourceCounts,
     Told,
     appended,
+    put_rejected,
     shrink_to_fit,
 )
 from streamlab.frames.memo import Past
@@ -256,7 +257,7 @@ class Pipeline:
             self._wiring.be_born(taken.rows, self.members, self.published.done)
         numbers = frozenset(self.intake.number(p) for p in holding)
         told: Told = {self.root: self._put_source(taken, graph.watermark)}
-        told |= self._put_errors(taken.rejected)
+        told |= put_rejected(self.members, taken.rejected)
         if taken.tombstones is not None:
             before = self.counts.decoded - taken.decoded
             self._deletions.add(taken.tombstones, before, self._forgotten)
@@ -299,21 +300,11 @@ class Pipeline:
             self.root.began = first_time(taken.rows)
         return self.root.put(appended(taken.rows)._replace(watermark=watermark))
 
-    def _put_errors(self, rejected: pl.DataFrame) -> Told:
-        told = [
-            m for m in self.members if rejected.height and isinstance(m.node, Errors)
-        ]
-        return {member: member.put(appended(rejected)) for member in told}
-
     def _take(self, member: Member, outcome: Outcome) -> Change | None:
         """Take what the graph says of one frame; None if nothing changed."""
         change = outcome.change
         self.outlets.offer(member, outcome)
-        member.counts.add(outcome.counts)
-        member.evicted += outcome.evicted
-        member.tombstones += outcome.tombstones
-        member.hidden_key = outcome.hidden_key
-        member.watermark = change.watermark or member.watermark
+        member.note(outcome)
         put = None
         if member.store is None or change.added.height or change.removed.height:
             put = member.put(change) if change.added.width else None
