@@ -7,7 +7,7 @@ counted at its own place. Everything is done on whole blocks; nothing stands for
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, chain
 from typing import Any, NamedTuple
 
@@ -137,13 +137,6 @@ class Intake:
     def number(self, partition: Partition) -> int:
         """The partition's number in `__part`; a new one gets the next."""
         return self._numbers.setdefault(partition, len(self._numbers))
-
-    def meet(self, partitions: Collection[Partition]) -> None:
-        """Number these by rising partition, whichever sends first: it decides between rows of
-        equal time.
-        """
-        for partition in sorted(partitions):
-            self.number(partition)
 
     def offset_text(self, stamp: int, seq: int) -> str:
         """A row's offset for people, from its `__stamp` and `__seq`."""

@@ -250,7 +250,6 @@ class Pipeline:
             self._publish(done)
             self.outlets.put(number, {})
             return None
-        self.intake.meet(done.keys() | holding)
         taken = self.intake.take(blocks)
         self.counts.add(taken)
         if taken.rows.height:
