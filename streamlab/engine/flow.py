@@ -147,7 +147,7 @@ class Flow:
             batch = operator.known(place.kind, self.kept(operator.node))
         if not batch.rows.width:
             return batch
-        return batch._replace(rows=numbered(batch.rows))
+        return batch._replace(rows=numbered(batch.rows), known={})
 
     def _outcome(self, frame: Frame, came: pl.DataFrame, result: Result) -> Outcome:
         frame.error = result.error
