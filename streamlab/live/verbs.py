@@ -211,6 +211,7 @@ class Verbs(Reading):
     def _check_known(self, node: nodes.Node) -> None:
         """A misspelt column is said now, not ticks later."""
         known = self._feed.spec.source.schema
+        known = known if nodes.is_known(node) else None
         if known is not None and not isinstance(self._node, (nodes.Late, nodes.Closed)):
             output_schema(node, known)
 

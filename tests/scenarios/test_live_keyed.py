@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
@@ -302,7 +303,7 @@ def test_group_by_says_what_it_needs(name: str):
     live.wait()
     price = pl.col("price")
 
-    for call, error, words in [
+    calls: list[tuple[Callable[[], object], type[Exception], str]] = [
         (live.group_by, UsageError, 'Name a key column: group_by("symbol")'),
         (lambda: live.group_by("symbl"), ColumnNotFoundError, "Nearest: 'symbol'"),
         (lambda: live.group_by("_key"), ColumnNotFoundError, 'meta=["_key"]'),
@@ -318,7 +319,8 @@ def test_group_by_says_what_it_needs(name: str):
         (lambda: live.unique("symbol", keep="last"), UsageError, "('symbol').last()"),
         (lambda: live.unique(keep="none"), UsageError, 'lf.unique(keep="none")'),
         (lambda: live.unique(keep="best"), UsageError, 'there is "first"'),
-    ]:
+    ]
+    for call, error, words in calls:
         with pytest.raises(error) as caught:
             call()
         assert words in str(caught.value)
@@ -331,12 +333,13 @@ def test_revised_rows_are_not_grouped_or_told_apart(name: str):
     totals = live.group_by("symbol").agg(N)
     windows = live.window("10s").agg(N)
 
+    verbs: list[Callable[[Any], object]] = [
+        lambda f: f.group_by("n"),
+        lambda f: f.unique("n"),
+        lambda f: f.window("1m"),
+    ]
     for frame, words in ((totals, "Over what is kept"), (windows, ".closed")):
-        for verb in (
-            lambda f: f.group_by("n"),
-            lambda f: f.unique("n"),
-            lambda f: f.window("1m"),
-        ):
+        for verb in verbs:
             with pytest.raises(RevisingFrameError, match="corrects its rows") as caught:
                 verb(frame)
             assert words in str(caught.value)
@@ -387,7 +390,7 @@ def test_after_a_crash_unique_still_knows_what_had_passed(name: str):
 # -- state has limits -------------------------------------------------------------------------
 
 
-LIMITED = {
+LIMITED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "group": (
         lambda live: live.group_by("symbol").agg(N),
         r"group by symbol holds .* of state \([\d,]+ keys\).*ttl=.*keep=\"1GB\"",

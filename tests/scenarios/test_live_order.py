@@ -14,6 +14,7 @@ from streamlab.errors import (
     NotIncrementalError,
     RevisingFrameError,
     SpanError,
+    StreamFailedError,
     UsageError,
 )
 from tests.scenarios.lab import moment, row, topic
