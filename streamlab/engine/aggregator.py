@@ -17,14 +17,22 @@ from streamlab.engine.watermark import Int64s
 from streamlab.plans.aggregates import Partial, Split, split
 from streamlab.plans.steady import steady
 
-START, CLOCK, PLACE = "__start", "__clock", "__place"
+START, CLOCK, PLACE, NUMBER = "__start", "__clock", "__place", "__number"
+
+
+NOBODY: Int64s = np.empty(0, np.int64)
 
 
 class Aggregator:
     """All aggregations of one operator, by slot."""
 
     def __init__(
-        self, aggs: Iterable[pl.Expr], schema: pl.Schema, *, arrival: bool = False
+        self,
+        aggs: Iterable[pl.Expr],
+        schema: pl.Schema,
+        *,
+        arrival: bool = False,
+        numbered: bool = False,
     ) -> None:
         """Prepare.
 
@@ -33,6 +41,8 @@ class Aggregator:
             schema: shown columns of the rows that are aggregated.
             arrival: rows of a slot are in the order of arrival, not of event time; kept rows
                 lie by slot, not by window.
+            numbered: a slot's rows may come to lie behind others that came later, so they bear
+                the number of their arrival.
         """
         self._aggs = tuple(aggs)
         self._arrival = arrival
@@ -50,8 +60,12 @@ class Aggregator:
         self._needed = _columns_of(self._raw, schema)
         self._rows = RawRows()
         columns = {name: schema[name] for name in self._needed}
-        order = {} if arrival else {CLOCK: pl.Int64(), PART: pl.Int32()}
-        self._order = list(order)
+        order: dict[str, pl.DataType] = {}
+        if not arrival:
+            order = {CLOCK: pl.Int64(), PART: pl.Int32()}
+        if numbered:
+            order[NUMBER] = pl.Int64()
+        self._order, self._arrived = list(order), 0
         self._blank = pl.DataFrame(schema={**columns, **order, SLOT: pl.Int64()})
 
     @property
@@ -59,6 +73,11 @@ class Aggregator:
         """Bytes held by states and rows."""
         held = sum(state.bytes for states in self._states for state in states)
         return held + self._rows.bytes
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether any aggregation needs them."""
+        return bool(self._raw)
 
     def over(
         self,
@@ -171,14 +190,35 @@ class Aggregator:
         copies = counts[group]
         row = np.repeat(np.arange(rows.height), copies)
         at = begin[group[row]] + within(copies)
+        if NUMBER in self._order:
+            numbers = pl.Series(NUMBER, np.arange(rows.height) + self._arrived)
+            rows = rows.hstack([numbers])
+            self._arrived += rows.height
         kept = rows.select(*self._needed, *self._order)
         if len(row) != rows.height:
             kept = kept[pl.Series(row, dtype=pl.UInt32)]
         self._rows.add(kept.with_columns(pl.Series(SLOT, slots[at])), windows[at])
 
-    def results(self, slots: Int64s, starts: Int64s) -> list[pl.Series]:
-        """The finished aggregates of `slots`, in the order they were asked for."""
-        raw = self._from_rows(slots, np.unique(starts).tolist()) if self._raw else {}
+    def results(
+        self,
+        slots: Int64s,
+        windows: Int64s,
+        others: Int64s = NOBODY,
+        places: Int64s = NOBODY,
+    ) -> list[pl.Series]:
+        """The finished aggregates of `slots`, in the order they were asked for.
+
+        Args:
+            slots: which.
+            windows: under which their rows are kept.
+            others: slots that some of them have absorbed.
+            places: in `slots`, of those that did.
+        """
+        raw: dict[str, pl.Series] = {}
+        if self._raw:
+            place = np.full(self._room, -1, np.int64)
+            place[slots], place[others] = np.arange(len(slots)), places
+            raw = self._from_rows(len(slots), place, np.unique(windows).tolist())
         read = np.tile(slots, 2) if len(slots) == 1 else slots  # see `copies`
         found: list[pl.Series] = []
         for each, expr, states in zip(
@@ -219,26 +259,26 @@ class Aggregator:
             for partial, state in zip(found.partials, states, strict=True)
         ]
 
-    def _from_rows(self, slots: Int64s, starts: Iterable[int]) -> dict[str, pl.Series]:
-        """The aggregates that need all rows, evaluated for `slots` alone.
+    def _from_rows(
+        self, count: int, place: Int64s, starts: Iterable[int]
+    ) -> dict[str, pl.Series]:
+        """The aggregates that need all rows, evaluated for `count` slots: by slot, their places.
 
         Order inside a window is event time, partition, arrival: rows of a slot lie in order of
         arrival, and the sort is stable.
         """
         rows = self._rows.of(starts)
         rows = self._blank if rows is None else rows
-        place = np.full(self._room, -1, np.int64)
-        place[slots] = np.arange(len(slots))
         places = pl.Series(SLOT, place[rows.get_column(SLOT).to_numpy()])
         rows = rows.with_columns(places).filter(pl.col(SLOT) >= 0)
         if 0 < rows.height < enough():  # a copy of a group is a group, and comes behind
-            copy = pl.int_range(pl.len()) // rows.height * len(slots)
+            copy = pl.int_range(pl.len()) // rows.height * count
             rows = repeated(rows).with_columns(pl.col(SLOT) + copy)
         if self._order:
             rows = rows.sort(*self._order, maintain_order=True)
         found = rows.group_by(SLOT).agg(self._raw).sort(SLOT)
         names = [expr.meta.output_name() for expr in self._raw]
-        return {name: found.get_column(name).head(len(slots)) for name in names}
+        return {name: found.get_column(name).head(count) for name in names}
 
 
 def _columns_of(exprs: Iterable[pl.Expr], schema: pl.Schema) -> list[str]:

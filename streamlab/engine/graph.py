@@ -255,6 +255,19 @@ class Graph:
         self._others[id(node)] = batch._replace(rows=batch.rows.clear())
         return self._run(id(node), batch)
 
+    def forget_other(self, node: Node) -> None:
+        """Another source begins anew: as before its first batch."""
+        self._others.pop(id(node), None)
+
+    def front(self, node: Node) -> tuple[int | None, bool]:
+        """How far the rows of a frame are, and whether nothing more will come (see `Batch`)."""
+        for frame in self._frames.values():
+            operator = frame.origin.operator
+            if frame.node is node and operator is not None:
+                batch = operator.output(frame.origin.kind)
+                return batch.frontier, batch.final
+        return None, self._ended
+
     def _run(self, source: int, batch: Batch) -> dict[int, Outcome]:
         self.version += 1
         alive = {

@@ -99,7 +99,9 @@ class HoppingOperator(WindowOperator):
         place, starts, ends = line.windows(newest, over)
         by = groups[list(self.node.by)] if self.node.by else groups.select()
         keys = plain(by, groups.height)
-        slots, new = self._slots.put(starts, ends, [keys[at] for at in place.tolist()])
+        slots, new = self._windows.put(
+            starts, ends, [keys[at] for at in place.tolist()]
+        )
         self._aggregator.spread(place, slots, new, self._slots.capacity, groups)
         self._aggregator.keep_in(place, slots, starts, groups, judged.taken)
         if self.needs is not None:

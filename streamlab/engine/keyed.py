@@ -84,9 +84,10 @@ class KeyedSteps:
             pl.col(copy).alias(name) for copy, name in names.items() if name in hidden
         ]
         added = shown.hstack(rows.select(behind)) if behind else shown
-        left = self._left(changed.head(result.good), rows, is_open)
+        left = self._left(changed.head(result.good), rows)
         if gone is not None and gone.height:
             left = pl.concat([left.select(self._key), self._let_go(gone)])
+        self._forget(is_open)
         removed = pl.DataFrame(
             [
                 left.get_column(name).alias(now)
@@ -109,9 +110,7 @@ class KeyedSteps:
                 )
                 raise PlanError(problem, self._node)
 
-    def _left(
-        self, changed: pl.DataFrame, rows: pl.DataFrame, is_open: Callable[[int], bool]
-    ) -> pl.DataFrame:
+    def _left(self, changed: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
         """The changed rows that were in the frame and do not pass any more."""
         if not self.chain.filters:
             return changed.clear()
@@ -124,9 +123,6 @@ class KeyedSteps:
             elif key in inside:
                 inside.remove(key)
                 gone.append(place)
-        if self._windowed and len(self._inside) > self._room:
-            self._inside = {s: keys for s, keys in self._inside.items() if is_open(s)}
-            self._room = max(_SMALLEST, 2 * len(self._inside))
         return changed[gone]
 
     def _let_go(self, gone: pl.DataFrame) -> pl.DataFrame:
@@ -141,6 +137,12 @@ class KeyedSteps:
                 inside.remove(key)
                 there.append(place)
         return gone[there]
+
+    def _forget(self, is_open: Callable[[int], bool]) -> None:
+        """Windows that can't change any more need not be remembered."""
+        if self._windowed and len(self._inside) > self._room:
+            self._inside = {s: keys for s, keys in self._inside.items() if is_open(s)}
+            self._room = max(_SMALLEST, 2 * len(self._inside))
 
     def _keys(self, rows: pl.DataFrame) -> list[tuple[int, Hashable]]:
         """Of each row the window's start (0 where there are no windows) and the rest."""

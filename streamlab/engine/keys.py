@@ -151,19 +151,7 @@ class Slots:
 
     def keys(self, slots: Int64s, names: Sequence[str]) -> pl.DataFrame:
         """The key columns of `slots`."""
-        held = self._keys[slots].tolist()
-        if len(names) == 1:
-            columns: list[Sequence[Any]] = [held]
-        else:
-            columns = [[key[place] for key in held] for place in range(len(names))]
-        return pl.DataFrame(
-            [
-                _restored(name, values, dtype)
-                for name, values, dtype in zip(
-                    names, columns, self._dtypes, strict=True
-                )
-            ]
-        )
+        return restored(self._keys[slots].tolist(), names, self._dtypes)
 
     def _pop(self) -> list[int]:
         _, start = heapq.heappop(self._order)
@@ -235,6 +223,18 @@ def _frozen(value: Any) -> Hashable:
     if isinstance(value, list):
         return tuple(_frozen(item) for item in value)
     return _NAN if isinstance(value, float) and value != value else value  # noqa: PLR0124
+
+
+def restored(
+    keys: Sequence[Any], names: Sequence[str], dtypes: Sequence[pl.DataType]
+) -> pl.DataFrame:
+    """The columns that `plain` made these keys of."""
+    if len(names) == 1:
+        columns: list[Sequence[Any]] = [keys]
+    else:
+        columns = [[key[place] for key in keys] for place in range(len(names))]
+    found = zip(names, columns, dtypes, strict=True)
+    return pl.DataFrame([_restored(*each) for each in found])
 
 
 def _restored(name: str, values: Sequence[Any], dtype: pl.DataType) -> pl.Series:

@@ -50,6 +50,10 @@ class Needs:
                 window = self._first.setdefault(start, {})
                 window.setdefault(part, (int(stamps[row]), int(seqs[row])))
 
+    def absorb(self, one: int, other: int) -> None:
+        """A window has become part of another one."""
+        keep_oldest(self._first.setdefault(one, {}), self._first.pop(other, {}))
+
     def forget(self, starts: Int64s) -> None:
         """These windows are over."""
         for start in np.unique(starts).tolist():

@@ -27,6 +27,7 @@ from streamlab.engine.keys import Slots
 from streamlab.engine.needs import Bounds, Needs, Past
 from streamlab.engine.outcome import Batch
 from streamlab.engine.rowwise import ROW, Result
+from streamlab.engine.sessionslots import SessionSlots
 from streamlab.engine.stage import Effect
 from streamlab.engine.verdict import NO_PAIRS, Judged, Pairs
 from streamlab.engine.watermark import FOREVER, NONE, Int64s, Watermark
@@ -81,8 +82,8 @@ class WindowOperator:
         self._from_first_row = began is not None and node.on is not None
         self._watermark = Watermark()
         self._by = [schema[name] for name in node.by]
-        self._slots = Slots(self._by)
-        self._aggregator = Aggregator(node.aggs, schema)
+        self._windows = Slots(self._by)
+        self._slots, self._aggregator = self._states(schema)
         self._done, self._late = Kept(max_open), Kept(_LATE_KEPT)
         self._closed_count = 0
         self._expired = Kept(max_open)
@@ -93,6 +94,10 @@ class WindowOperator:
         self._columns = blank.columns
         self._closed_blank = _as_append(blank, 0)
         self._refused_blank: tuple[pl.DataFrame, pl.DataFrame] | None = None
+
+    def _states(self, schema: pl.Schema) -> tuple[Slots | SessionSlots, Aggregator]:
+        """Where the states are, and they themselves."""
+        return self._windows, Aggregator(self.node.aggs, schema)
 
     @property
     def bytes(self) -> int:
@@ -142,7 +147,8 @@ class WindowOperator:
         done = closed.with_columns(pl.lit(value=True).alias(CLOSED)).select(
             self._columns
         )
-        return pl.concat([done, self._frame(self._slots.all(), closed=False)])
+        still = self._shown(self._slots.all())
+        return pl.concat([done, self._frame(still, closed=False)])
 
     def judge(self, origin: Batch, result: Result) -> Judged:
         """Give every row of `result` its window and its verdict; changes nothing.
@@ -223,7 +229,7 @@ class WindowOperator:
         evicted, latest = self._slots.pop_oldest(self._max_open + len(closing))
         if latest is not None:
             self.evicted_until = max(self.evicted_until, latest)
-        changed, closed = self._corrected(touched, closing)
+        changed, closed = self._corrected(touched, self._shown(closing))
         self._let_go(np.concatenate([closing, evicted]))
         late, rejected = self._refused(judged)
         self._done.add(closed)
@@ -239,6 +245,10 @@ class WindowOperator:
             rejected=rejected,
             evicted=len(evicted),
         )
+
+    def _shown(self, slots: Int64s) -> Int64s:
+        """Those whose rows the frame has."""
+        return slots
 
     def _corrected(
         self, touched: Int64s, closing: Int64s
@@ -273,7 +283,7 @@ class WindowOperator:
         _, ends = spans(self.node, starts)
         # A frame without columns keeps its height only through `select`, which costs a query.
         by = groups[list(self.node.by)] if self.node.by else groups.select()
-        slots, new = self._slots.place(starts, ends, by)
+        slots, new = self._windows.place(starts, ends, by)
         self._aggregator.merge(slots, new, self._slots.capacity, groups)
         self._aggregator.keep(slots, groups, judged.taken)
         if self.needs is not None:
@@ -294,21 +304,25 @@ class WindowOperator:
     def _frame(self, slots: Int64s, *, closed: bool) -> pl.DataFrame:
         """The window frame's rows of `slots`."""
         starts, ends = self._slots.starts[slots], self._slots.ends[slots]
-        partial = (
-            starts < self._from
-            if self._from is not None
-            else np.zeros(len(slots), bool)
-        )
         return pl.DataFrame(
             [
                 moments(WINDOW_START, starts, self._dtype),
                 moments(WINDOW_END, ends, self._dtype),
                 *self._slots.keys(slots, self.node.by).get_columns(),
-                *self._aggregator.results(slots, starts),
+                *self._results(slots),
                 pl.Series(CLOSED, np.full(len(slots), closed)),
-                pl.Series(PARTIAL, partial),
+                pl.Series(PARTIAL, self._partial(starts)),
             ]
         )
+
+    def _results(self, slots: Int64s) -> list[pl.Series]:
+        return self._aggregator.results(slots, self._slots.starts[slots])
+
+    def _partial(self, starts: Int64s) -> NDArray[np.bool_]:
+        """Which windows had begun before the frame did."""
+        if self._from is None:
+            return np.zeros(len(starts), np.bool_)
+        return starts < self._from
 
     def _limits(self, marks: Int64s) -> Int64s:
         lateness = self._lateness

@@ -16,6 +16,7 @@ from streamlab.changes import Change
 from streamlab.engine.graph import Standing
 from streamlab.engine.needs import Low
 from streamlab.engine.outcome import Batch, Outcome
+from streamlab.errors import StreamStoppedError
 from streamlab.frames.deletions import Deletions
 from streamlab.frames.failures import describe, too_large
 from streamlab.frames.joining import first_time
@@ -87,6 +88,7 @@ class Pipeline:
         self.members: list[Member] = [self.root, self.errors]
         self.published = Published(0, 0, 0, {}, {})
         self.recompute: Callable[[Member], None] = lambda _: None
+        self.settled: Callable[[], None] = lambda: None
         self.outlets = Outlets()
         self._wiring = Wiring(
             self.root,
@@ -121,6 +123,7 @@ class Pipeline:
             self._hold_state()
         self._publish()
         self._recompute([member])
+        self.settled()
         return member
 
     def _recompute(self, members: Iterable[Member]) -> None:
@@ -152,6 +155,10 @@ class Pipeline:
         member.tell(appended(pl.DataFrame()))
         member.close()
         self._publish()
+        self.outlets.lost(
+            member, StreamStoppedError(f"{label(member.node)} was stopped")
+        )
+        self.settled()
 
     def close(self) -> None:
         """Give up all state; the last version stays readable."""
@@ -170,6 +177,8 @@ class Pipeline:
     def restart(self, *, from_start: bool) -> None:
         """Forget all records, as before the first one; the frames stay, and begin anew."""
         told: Told = {}
+        for tap in self.outlets.taps:
+            tap.anew()
         for member in self.members:
             change = member.restart()
             if change is not None:
@@ -183,6 +192,7 @@ class Pipeline:
         for member, change in told.items():
             member.tell(change)
         self._recompute(self.members)
+        self.settled()
 
     @property
     def from_start(self) -> bool:
@@ -245,6 +255,9 @@ class Pipeline:
             self._publish(done)
             self.outlets.put(number, {})
             return None
+        # By rising partition, not as they come first: rows of equal time go by this number.
+        for partition in sorted(done.keys() | holding):
+            self.intake.number(partition)
         taken = self.intake.take(blocks)
         self.counts.add(taken)
         if taken.rows.height:
@@ -266,6 +279,7 @@ class Pipeline:
         if taken.received:
             self._recompute(self.members)
         self.outlets.put(number, told)
+        self.settled()
         return None if self._past is None else graph.low
 
     @property
@@ -302,6 +316,7 @@ class Pipeline:
     def _take(self, member: Member, outcome: Outcome) -> Change | None:
         """Take what the graph says of one frame; None if nothing changed."""
         change = outcome.change
+        self.outlets.offer(member, outcome)
         member.counts.add(outcome.counts)
         member.evicted += outcome.evicted
         member.tombstones += outcome.tombstones
@@ -371,6 +386,7 @@ class Pipeline:
         )
         member.fail(error, failure)
         self._disconnect(member)
+        self.outlets.lost(member, error)
 
     def _publish(
         self,

@@ -113,8 +113,8 @@ _CLOSING = (
     ),
     _window(
         "a window that begins with the frame is partial",
-        "            starts < self._from\n",
-        "            starts <= self._from\n",
+        "return starts < self._from\n",
+        "return starts <= self._from\n",
         "whole windows are marked as partial",
     ),
     _window(
@@ -221,8 +221,8 @@ _CHANGES = (
     ),
     _keyed(
         "rows that never passed are removed",
-        "            elif key in inside:\n                inside.remove(key)\n                gone.append(place)\n        if self",
-        "            else:\n                inside.discard(key)\n                gone.append(place)\n        if self",
+        "            elif key in inside:\n                inside.remove(key)\n                gone.append(place)\n        return changed",
+        "            else:\n                inside.discard(key)\n                gone.append(place)\n        return changed",
         "sinks are told of deletions that are none",
     ),
     _keyed(
