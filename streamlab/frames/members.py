@@ -18,7 +18,7 @@ from streamlab.frames.rowstore import RowStore
 from streamlab.frames.store import Budget, Held, Keep
 from streamlab.intake import Taken
 from streamlab.observed import Failure
-from streamlab.plans.nodes import Node, Recompute, is_keyed, window_of
+from streamlab.plans.nodes import Errors, Node, Recompute, is_keyed, window_of
 from streamlab.records import Offset, Partition
 
 log = logging.getLogger("streamlab")
@@ -238,6 +238,14 @@ class Published(NamedTuple):
 
 
 Told = dict[Member, Change]
+
+
+def put_rejected(members: Iterable[Member], rejected: pl.DataFrame) -> Told:
+    """Records that could not be decoded, into the frames of them."""
+    if not rejected.height:
+        return {}
+    listing = [member for member in members if isinstance(member.node, Errors)]
+    return {member: member.put(appended(rejected)) for member in listing}
 
 
 def shrink_to_fit(members: Iterable[Member], budget: Budget, told: Told) -> None:

@@ -26,6 +26,7 @@ from streamlab.frames.members import (
     SourceCounts,
     Told,
     appended,
+    put_rejected,
     shrink_to_fit,
 )
 from streamlab.frames.memo import Past
@@ -264,7 +265,7 @@ class Pipeline:
             self._wiring.be_born(taken.rows, self.members, self.published.done)
         numbers = frozenset(self.intake.number(p) for p in holding)
         told: Told = {self.root: self._put_source(taken, graph.watermark)}
-        told |= self._put_errors(taken.rejected)
+        told |= put_rejected(self.members, taken.rejected)
         if taken.tombstones is not None:
             before = self.counts.decoded - taken.decoded
             self._deletions.add(taken.tombstones, before, self._forgotten)
@@ -306,12 +307,6 @@ class Pipeline:
         if self.root.began is None and not self.from_start:
             self.root.began = first_time(taken.rows)
         return self.root.put(appended(taken.rows)._replace(watermark=watermark))
-
-    def _put_errors(self, rejected: pl.DataFrame) -> Told:
-        told = [
-            m for m in self.members if rejected.height and isinstance(m.node, Errors)
-        ]
-        return {member: member.put(appended(rejected)) for member in told}
 
     def _take(self, member: Member, outcome: Outcome) -> Change | None:
         """Take what the graph says of one frame; None if nothing changed."""
