@@ -12,7 +12,7 @@ from typing import NamedTuple
 import polars as pl
 
 from streamlab.changes import Change, shown
-from streamlab.engine.outcome import Counts
+from streamlab.engine.outcome import Counts, Outcome
 from streamlab.frames.keystore import KeyRules, KeyStore
 from streamlab.frames.rowstore import RowStore
 from streamlab.frames.store import Budget, Held, Keep
@@ -125,6 +125,14 @@ class Member:
         if isinstance(self._store, KeyStore):
             return self._store.put(change, watched=self.watched)
         return self._store.put(change)
+
+    def note(self, outcome: Outcome) -> None:
+        """Take in what the graph says beside the rows."""
+        self.counts.add(outcome.counts)
+        self.evicted += outcome.evicted
+        self.tombstones += outcome.tombstones
+        self.hidden_key = outcome.hidden_key
+        self.watermark = outcome.change.watermark or self.watermark
 
     def seal(self) -> Held:
         """The rows as an immutable value, for publishing."""

@@ -312,11 +312,7 @@ class Pipeline:
         """Take what the graph says of one frame; None if nothing changed."""
         change = outcome.change
         self.outlets.offer(member, outcome)
-        member.counts.add(outcome.counts)
-        member.evicted += outcome.evicted
-        member.tombstones += outcome.tombstones
-        member.hidden_key = outcome.hidden_key
-        member.watermark = change.watermark or member.watermark
+        member.note(outcome)
         put = None
         if member.store is None or change.added.height or change.removed.height:
             put = member.put(change) if change.added.width else None

@@ -217,7 +217,7 @@ def _other_sources(frame: Any) -> list[Any]:
     mine = frame._feed  # noqa: SLF001
     found: dict[int, Any] = {}
     for each in [frame, *asking.ancestors(frame)]:
-        other = each._other  # noqa: SLF001 - `other` raises where there is none
+        other = each._other  # noqa: SLF001 - one noun in several modules
         if other is not None:
             for side in [other, *_other_sources(other)]:
                 if side._feed is not mine:  # noqa: SLF001
