@@ -28,11 +28,16 @@ class Timed(NamedTuple):
         times: of the rows.
         limits: the watermark less a span, at each row; NONE before there is one.
         watermark: as it stands after the block.
+        idle: whether a partition that had rows did not hold it back.
     """
 
     times: Times
     limits: Int64s
     watermark: Watermark
+    idle: bool
+
+
+IDLE = "a partition was idle while time went on, and what left then can't be worked out again"
 
 
 def timed(watermark: Watermark, origin: Batch, result: Result, span: Span) -> Timed:
@@ -44,7 +49,9 @@ def timed(watermark: Watermark, origin: Batch, result: Result, span: Span) -> Ti
     came = origin.rows.head(result.good)
     times = read_times(came, None, _MAX_AHEAD)
     moved, parts = watermark.copy(), came.get_column(PART).to_numpy()
+    idle = False
     if origin.frontier is None:
+        idle = not origin.holding.issuperset(moved.newest)
         marks = moved.advance(times.values, parts, times.good, origin.holding)
     else:
         one = np.zeros_like(parts)
@@ -52,7 +59,7 @@ def timed(watermark: Watermark, origin: Batch, result: Result, span: Span) -> Ti
     places = result.rows.get_column(ROW).to_numpy()
     at = marks[places]
     limits = np.where(at == NONE, NONE, at - span.us)
-    return Timed(times.at(places), limits, moved)
+    return Timed(times.at(places), limits, moved, idle)
 
 
 def less(mark: int, span: Span) -> int:

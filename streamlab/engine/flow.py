@@ -74,14 +74,15 @@ class Flow:
         sources: each source's batch, by its number.
         running: operators that take part; others only tell what they know.
         version, watermark: of the changes of frames that hang on no operator.
-        kept: what the frame of a plan keeps, for operators that only tell.
+        kept: what the frame of a plan keeps, for operators that only tell; None if those have
+            nothing to tell just now.
     """
 
     sources: Mapping[int, Batch]
     running: Sequence[Operator]
     version: int
     watermark: datetime | None
-    kept: Callable[[Node], pl.DataFrame] = lambda _: pl.DataFrame()
+    kept: Callable[[Node], pl.DataFrame] | None = None
 
     def through(self, frames: Sequence[Frame]) -> dict[Frame, Outcome]:
         """Run everything; what it did to each frame whose columns are known by now."""
@@ -118,7 +119,7 @@ class Flow:
         inputs += [batches[place].rows for place, _ in pairs]
         results = run(chains, inputs)
         outcomes = {
-            frame: self._outcome(frame, batches[frame.origin].rows, result)
+            frame: self._outcome(frame, batches[frame.origin], result)
             for frame, result in zip(frames, results, strict=False)
         }
         rest = iter(results[len(frames) :])
@@ -143,13 +144,16 @@ class Flow:
             batch = self.sources.get(place.source, nothing)
         elif operator in self.running:
             batch = operator.output(place.kind)
+        elif self.kept is None:  # a batch of another source
+            return Batch(pl.DataFrame(), frozenset())
         else:
             batch = operator.known(place.kind, self.kept(operator.node))
         if not batch.rows.width:
             return batch
         return batch._replace(rows=numbered(batch.rows))
 
-    def _outcome(self, frame: Frame, came: pl.DataFrame, result: Result) -> Outcome:
+    def _outcome(self, frame: Frame, batch: Batch, result: Result) -> Outcome:
+        came = batch.rows
         frame.error = result.error
         operator = frame.origin.operator
         watermark = self.watermark
@@ -171,6 +175,8 @@ class Flow:
             sum(each.bytes for each in frame.path),
             frame.problem,
             hidden_key=hidden_key,
+            frontier=batch.frontier,
+            final=batch.final,
         )
         return outcome if frame.steps.steps else self._of_operator(outcome, frame)
 

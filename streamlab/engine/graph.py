@@ -50,11 +50,13 @@ class Standing(NamedTuple):
             unit of integer windows; None if that is not how the operator works.
         late: the newest rows that came too late, hidden columns included; None if none can.
         expired: rows that an earlier reading of a group had brought home.
+        trouble: why the batch answer can't be worked out again; "" if it can.
     """
 
     reached: int | None
     late: pl.DataFrame | None
     expired: pl.DataFrame | None
+    trouble: str = ""
 
 
 class Graph:
@@ -141,7 +143,8 @@ class Graph:
         if isinstance(node, Window):
             over = FOREVER if operator.finished else state.bounds.over
             return Standing(over, late, expired)
-        return Standing(state.frontier, late, None)
+        trouble = str(getattr(state, "trouble", ""))
+        return Standing(state.frontier, late, None, trouble)
 
     def _past(self, node: Node) -> Past | None:
         if self._memory is None or not isinstance(node, (Window, Unique)):
@@ -251,6 +254,19 @@ class Graph:
         """
         self._others[id(node)] = batch._replace(rows=batch.rows.clear())
         return self._run(id(node), batch)
+
+    def forget_other(self, node: Node) -> None:
+        """Another source begins anew: as before its first batch."""
+        self._others.pop(id(node), None)
+
+    def front(self, node: Node) -> tuple[int | None, bool]:
+        """How far the rows of a frame are, and whether nothing more will come (see `Batch`)."""
+        for frame in self._frames.values():
+            operator = frame.origin.operator
+            if frame.node is node and operator is not None:
+                batch = operator.output(frame.origin.kind)
+                return batch.frontier, batch.final
+        return None, self._ended
 
     def _run(self, source: int, batch: Batch) -> dict[int, Outcome]:
         self.version += 1

@@ -14,7 +14,7 @@ import polars as pl
 
 from streamlab.engine.aggregator import CLOCK, START, Aggregator
 from streamlab.engine.expiry import Expiry
-from streamlab.engine.fates import less, refused, tally, timed
+from streamlab.engine.fates import IDLE, less, refused, tally, timed
 from streamlab.engine.keys import Slots, coded, grown
 from streamlab.engine.needs import Bounds, Needs
 from streamlab.engine.outcome import Batch, Counts
@@ -60,6 +60,7 @@ class GroupStage:
 
     Attributes:
         max_open: keys kept at most.
+        trouble: why the batch answer can't be worked out again; "" if it can.
     """
 
     needs: Needs | None = None
@@ -69,6 +70,7 @@ class GroupStage:
     def __init__(self, node: GroupBy, schema: pl.Schema, *, max_open: int) -> None:
         """Make it for rows of `schema` (shown columns); `max_open`: keys kept."""
         self._node, self.max_open = node, max_open
+        self.trouble = ""
         self._columns = [name for name in schema if name not in node.by]
         self._slots = Slots([schema[name] for name in node.by])
         aggs = () if node.compacted else node.aggs
@@ -124,7 +126,8 @@ class GroupStage:
             taken = rows.hstack([start])
             counts = Counts(result.good, result.passed, result.filtered)
         else:
-            times, limits, watermark = timed(watermark, origin, result, self._ttl)
+            times, limits, watermark, idle = timed(watermark, origin, result, self._ttl)
+            self.trouble = IDLE if idle else self.trouble
             good = times.good & (times.values > limits)
             (passed, expired, bad) = tally(
                 result, (good, times.good & ~good, ~times.good)
@@ -161,6 +164,8 @@ class GroupStage:
         self._merge(slots, new, groups, judged)
         self._seen += judged.came
         gone, evicted = self._gone(slots, judged.deleted)
+        if evicted:
+            self.trouble = f"it had to give up keys, beyond {self.max_open:,}"
         leaving = np.zeros(self._slots.capacity, np.bool_)
         leaving[gone] = True
         there = ~leaving[slots]

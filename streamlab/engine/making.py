@@ -10,15 +10,19 @@ from streamlab.engine.inorder import InOrderStage
 from streamlab.engine.joining import JoinStage
 from streamlab.engine.merging import MergeStage
 from streamlab.engine.rowwise import KEEP
+from streamlab.engine.running import RunningStage
 from streamlab.engine.sessions import SessionOperator
 from streamlab.engine.stage import Aggregating, Direct, Setting
+from streamlab.engine.trail import TrailStage
 from streamlab.engine.unique import UniqueStage, UniqueWithin
 from streamlab.engine.window import WindowOperator
 from streamlab.plans.nodes import (
     GroupBy,
     InOrder,
     Join,
+    Running,
     Stateful,
+    Trail,
     TwoSided,
     Unique,
     Window,
@@ -36,6 +40,8 @@ def stage_of(
         rows: of each input, rows as they will come; None where their columns are not known.
         setting: see there.
     """
+    if isinstance(node, Trail):
+        return TrailStage(node)
     if isinstance(node, TwoSided):
         return JoinStage(node) if isinstance(node, Join) else MergeStage(node)
     return _one_sided(node, rows, setting)
@@ -60,11 +66,17 @@ def _one_sided(
             return InOrderStage(node, committing=setting.committing)
         case GroupBy() if first is not None:
             return GroupStage(node, first, max_open=setting.max_open)
-        case Unique() if first is not None and node.within is None:
-            return UniqueStage(node, first)
-        case Unique(within=within) if first is not None and within is not None:
-            return UniqueWithin(node, within, first, setting)
+        case Unique() if first is not None:
+            return _first_rows(node, first, setting)
+        case Running() if first is not None:
+            return RunningStage(node, first)
     raise TypeError(f"{label(node)} does not run batch by batch")
+
+
+def _first_rows(node: Unique, schema: pl.Schema, setting: Setting) -> Direct:
+    if node.within is None:
+        return UniqueStage(node, schema)
+    return UniqueWithin(node, node.within, schema, setting)
 
 
 def _kind_of_window(node: Window) -> type[WindowOperator]:

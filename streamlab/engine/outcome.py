@@ -67,6 +67,8 @@ class Outcome(NamedTuple):
         rejected: rows the window refused, as they came, with `_reason`; None for other frames.
         evicted: rows of open windows, or keys, that were given up to stay within `max_open`.
         hidden_key: key columns that the user dropped: in the change, not for show.
+        frontier: as of the batch that the rows come from (see there).
+        final: nothing more will come.
         tombstones: records without a value that a compacted view took; of no count above.
     """
 
@@ -78,3 +80,5 @@ class Outcome(NamedTuple):
     evicted: int = 0
     hidden_key: tuple[str, ...] = ()
     tombstones: int = 0
+    frontier: int | None = None
+    final: bool = False

@@ -13,7 +13,7 @@ import polars as pl
 from streamlab.changes import PART, SEQ, STAMP
 from streamlab.durations import Span
 from streamlab.engine.assign import Times
-from streamlab.engine.fates import Mask, refused, tally, timed
+from streamlab.engine.fates import IDLE, Mask, refused, tally, timed
 from streamlab.engine.keys import coded, plain, sized
 from streamlab.engine.needs import Bounds, Needs
 from streamlab.engine.outcome import Counts
@@ -87,6 +87,7 @@ class UniqueWithin:
 
     Attributes:
         needs: the oldest record whose having passed still matters; None if nobody commits.
+        trouble: why the batch answer can't be worked out again; "" if it can.
     """
 
     frontier = None
@@ -102,6 +103,9 @@ class UniqueWithin:
         self._subset = list(node.subset or schema)
         self._within = within
         self._past = setting.past
+        self.trouble = ""
+        if setting.past is not None:
+            self.trouble = "an earlier reading of the group had a part of the rows"
         over = NONE if setting.past is None else setting.past.bounds.over
         self._watermark = Watermark(over)
         self._passed: dict[Hashable, list[int]] = {}  # times, rising
@@ -141,9 +145,10 @@ class UniqueWithin:
         if given is None:  # pragma: no cover - it runs only with known columns
             return None
         result = given.result
-        times, limits, watermark = timed(
+        times, limits, watermark, idle = timed(
             self._watermark, given.origin, result, self._within
         )
+        self.trouble = IDLE if idle else self.trouble
         wanted = times.good & (times.values >= limits)
         known = self._passed_before(result, times, limits)
         first = np.zeros(len(wanted), np.bool_)

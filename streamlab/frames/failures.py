@@ -14,6 +14,7 @@ from streamlab.changes import PART, SEQ, STAMP, shown
 from streamlab.engine.faults import PlanError
 from streamlab.errors import StateLimitError
 from streamlab.observed import Failure
+from streamlab.plans.combined import SOURCES_APART
 from streamlab.plans.nodes import (
     GroupBy,
     InOrder,
@@ -126,7 +127,8 @@ def redacted(text: str) -> str:
 def _place(record: pl.DataFrame, where: Callable[[int, int, int], str] | None) -> str:
     """Where the broker has the record: partition, offset, time."""
     part, stamp, sequence = record.select(PART, STAMP, SEQ).row(0)
-    place = where(part, stamp, sequence) if where else f"@ {sequence}"
+    own = where is not None and part < SOURCES_APART
+    place = where(part, stamp, sequence) if where and own else f"@ {sequence}"
     time = datetime.fromtimestamp(stamp / 1000, UTC).isoformat(" ", "milliseconds")
     return f"{place}, {time}"
 

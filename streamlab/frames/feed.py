@@ -19,13 +19,14 @@ import polars as pl
 from streamlab.changes import Change
 from streamlab.clocks import SYSTEM
 from streamlab.errors import ModeError, SinkError, StreamStoppedError
+from streamlab.frames.crossing import Crossing
 from streamlab.frames.failures import describe
 from streamlab.frames.feedspec import FeedSpec, Start
 from streamlab.frames.fetching import Fetch
+from streamlab.frames.joinable import Joinable
 from streamlab.frames.members import Member, Published, appended
 from streamlab.frames.outlets import Outlet
 from streamlab.frames.pace import ReplayClock
-from streamlab.frames.pipeline import Pipeline
 from streamlab.frames.recompute import Recomputer
 from streamlab.frames.replaying import Replay
 from streamlab.frames.store import Budget, Keep
@@ -54,7 +55,7 @@ class Feed:
     def __init__(self, spec: FeedSpec) -> None:
         """Make it; `begin` starts it."""
         self.spec = spec
-        self.pipeline = Pipeline(
+        self.pipeline = Joinable(
             spec.source,
             spec.intake,
             keep=spec.keep,
@@ -75,6 +76,13 @@ class Feed:
             self.pipeline, self._worker, done=lambda: self._io.post(self._announce)
         )
         self.pipeline.recompute = self._recomputer.soon
+        self.crossing = Crossing(
+            self.pipeline,
+            self._worker,
+            name=spec.name,
+            changed=lambda: self._io.post(self._wake),
+            moved=lambda: self._io.post(self._taken_in),
+        )
         self._settled = asyncio.Event()
         self._flowing = asyncio.Event()
         if not spec.paused:
@@ -123,6 +131,12 @@ class Feed:
         if self.over == "ended" and self.error is None:
             return not self._recomputer.busy
         return bool(self.over) or self.error is not None
+
+    def done(self, member: Member) -> bool:
+        """Whether nothing more will come to one frame: it may hang on other sources too."""
+        if member.gone or self.error is not None:
+            return True
+        return self.finished and self.crossing.finished(member.node)
 
     def on_worker(self, work: Callable[[], T]) -> T:
         """Run `work` on the worker thread, between two micro-batches, and wait for it."""
@@ -244,9 +258,14 @@ class Feed:
         self.begin()
         self._announce()
 
-    async def changed(self, announced: int) -> None:
-        """Return once more than `announced` changes were told, or nothing more will come."""
-        while self.announced <= announced and not self.finished:
+    async def changed(self, announced: int, member: Member) -> None:
+        """Return once more than `announced` changes were told, or nothing more will come.
+
+        Args:
+            announced: how many are known.
+            member: the frame to which nothing more will come.
+        """
+        while self.announced <= announced and not self.done(member):
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.add(waiter)
             try:
@@ -261,6 +280,8 @@ class Feed:
         finally:
             pulse.cancel()
         self.over = self.over or "ended"
+        for tap in self.pipeline.outlets.taps:
+            tap.done = True
         self._tell_status()
         self._announce()
         self._leave()
@@ -305,8 +326,17 @@ class Feed:
                 if self._task is not None:
                     self._task.cancel()
 
+    def _taken_in(self) -> None:
+        """A join of another source has taken in a micro-batch of this one."""
+        self.fetch.settle()
+
     def _announce(self) -> None:
-        """Wake who waits for a version."""
+        """Wake who waits for a version, here or where this is joined."""
+        self._wake()
+        for tap in self.pipeline.outlets.taps:
+            tap.wake()
+
+    def _wake(self) -> None:
         self.announced += 1
         for waiter in self._waiters:
             if not waiter.done():
@@ -323,9 +353,17 @@ class Feed:
             good=self.published.records,
         )
         self.error = error
+        self._end_joins(error)
         self._tell_status()
         self._announce()
         self._leave()
+
+    def _end_joins(self, error: BaseException) -> None:
+        """Here, and of this with others."""
+        for tap in self.pipeline.outlets.taps:
+            tap.broke(error)
+        with suppress(WorkerClosedError):
+            self._worker.submit(self.crossing.close)
 
     async def _end_task(self) -> None:
         if self._task is not None:
@@ -335,6 +373,7 @@ class Feed:
     async def _close(self) -> None:
         """Drop all state on the worker, then the worker itself."""
         await self._end_task()
+        self._end_joins(StreamStoppedError(f"{self.spec.name} was stopped"))
         self._tell_status()
         closed = self._worker.submit(self.pipeline.close)
         for outlet in self.pipeline.outlets.all:

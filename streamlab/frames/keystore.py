@@ -228,10 +228,11 @@ class KeyStore:
             self._wait(Waiting(rows, removed, held, self._turn))
             self._count(Counts(put=added.height))
         self.version = max(self.version + 1, change.version)
-        self._held = self._seal()
         many = self._waiting_rows > max(SETTLE_ROWS, self._settled().height)
         many = many or self._waiting_removals > SETTLE_REMOVALS
-        if many or (watched and self._may_forget()):
+        settle = many or (watched and not self._forget())
+        self._held = self._seal()
+        if settle:
             self._held.frame()
             self._adopt()
         self.budget.hold(self, self.bytes)
@@ -266,13 +267,22 @@ class KeyStore:
             self._waiting_rows -= rows - added.height
             self._count(Counts(replaced=rows - added.height))
 
-    def _may_forget(self) -> bool:
-        """Whether settling what waits may forget rows; False is certain."""
+    def _forget(self) -> bool:
+        """Drop what must go, if that are the first rows of the settled frame; False if it takes
+        settling to tell.
+        """
         if self._room is None:
             self._room = Room(self.rules.key, self.rules.keep, self._settled())
             for each in self._waiting:
                 self._room.add(each.added)
-        return self._room.is_short
+        gone = self._room.excess()
+        if gone and self._waiting_removals:  # of which nobody knows what they remove
+            return False
+        if gone:
+            self._base = self._settled().slice(gone)
+            self._room.cut(gone)
+            self._count(Counts(forgotten=gone))
+        return gone is not None
 
     def _settled(self) -> pl.DataFrame:
         return self.empty if self._base is None else self._base

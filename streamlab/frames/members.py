@@ -12,13 +12,13 @@ from typing import NamedTuple
 import polars as pl
 
 from streamlab.changes import Change, shown
-from streamlab.engine.outcome import Counts
+from streamlab.engine.outcome import Counts, Outcome
 from streamlab.frames.keystore import KeyRules, KeyStore
 from streamlab.frames.rowstore import RowStore
 from streamlab.frames.store import Budget, Held, Keep
 from streamlab.intake import Taken
 from streamlab.observed import Failure
-from streamlab.plans.nodes import Node, Recompute, is_keyed, window_of
+from streamlab.plans.nodes import Errors, Node, Recompute, is_keyed, window_of
 from streamlab.records import Offset, Partition
 
 log = logging.getLogger("streamlab")
@@ -125,6 +125,14 @@ class Member:
         if isinstance(self._store, KeyStore):
             return self._store.put(change, watched=self.watched)
         return self._store.put(change)
+
+    def note(self, outcome: Outcome) -> None:
+        """Take in what the graph says beside the rows."""
+        self.counts.add(outcome.counts)
+        self.evicted += outcome.evicted
+        self.tombstones += outcome.tombstones
+        self.hidden_key = outcome.hidden_key
+        self.watermark = outcome.change.watermark or self.watermark
 
     def seal(self) -> Held:
         """The rows as an immutable value, for publishing."""
@@ -238,6 +246,14 @@ class Published(NamedTuple):
 
 
 Told = dict[Member, Change]
+
+
+def put_rejected(members: Iterable[Member], rejected: pl.DataFrame) -> Told:
+    """Records that could not be decoded, into the frames of them."""
+    if not rejected.height:
+        return {}
+    listing = [member for member in members if isinstance(member.node, Errors)]
+    return {member: member.put(appended(rejected)) for member in listing}
 
 
 def shrink_to_fit(members: Iterable[Member], budget: Budget, told: Told) -> None:

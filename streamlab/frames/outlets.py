@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from streamlab.changes import Change
+from streamlab.engine.outcome import Outcome
 from streamlab.frames.members import Member
+from streamlab.frames.taps import Tap
 from streamlab.runtime.worker import Worker, WorkerClosedError
 
 ROOM = 2  # micro-batches that wait for a sink, the one under way included
@@ -138,6 +140,7 @@ class Outlets:
         self.number = 0
         self._outlets: list[Outlet] = []
         self._others: list[Follower] = []
+        self._taps: list[Tap] = []
         self._lock = threading.Lock()
 
     def add(self, outlet: Outlet, first: Change | None) -> None:
@@ -162,6 +165,41 @@ class Outlets:
         """Hand a micro-batch's changes to the sinks; on the worker."""
         for outlet in self.all:
             outlet.put(number, told.get(outlet.member))
+        for tap in self.taps:
+            tap.put()
+
+    # -- joins of other sources ----------------------------------------------------------
+
+    def tap(self, tap: Tap) -> None:
+        """A join of another source reads one of the frames."""
+        with self._lock:
+            self._taps.append(tap)
+
+    def untap(self, tap: Tap) -> None:
+        """It reads no more; from any thread."""
+        with self._lock:
+            self._taps = [each for each in self._taps if each is not tap]
+        tap.close()
+
+    @property
+    def taps(self) -> list[Tap]:
+        """Those that read."""
+        with self._lock:
+            return list(self._taps)
+
+    def offer(self, member: Member, outcome: Outcome) -> None:
+        """What a micro-batch did to a frame, whatever that is; on the worker."""
+        for tap in self._taps:
+            if tap.member is member:
+                tap.offer(outcome)
+
+    def lost(self, member: Member, error: BaseException) -> None:
+        """A frame was stopped, or has failed; on the worker."""
+        for tap in self.taps:
+            if tap.member is member:
+                tap.broke(error)
+
+    # -- how far they are ------------------------------------------------------------------
 
     @property
     def all(self) -> list[Outlet]:
@@ -171,8 +209,9 @@ class Outlets:
 
     @property
     def full(self) -> list[str]:
-        """Names of the sinks that hold the source back."""
-        return [outlet.name for outlet in self.all if outlet.full]
+        """Names of the sinks and joins that hold the source back."""
+        waiting: list[Outlet | Tap] = [*self.all, *self.taps]
+        return [each.name for each in waiting if each.full]
 
     @property
     def empty(self) -> bool:

@@ -282,8 +282,7 @@ class ReplayClock:
 
     def _there(self, goal: int) -> bool:
         return self.now_ms() >= goal and not any(
-            source.ending or (source.first is not None and source.first <= goal)
-            for source in self._sources
+            source.over or _has_due(source, goal) for source in self._sources
         )
 
     # -- rounds ------------------------------------------------------------------------------

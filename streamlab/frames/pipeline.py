@@ -16,6 +16,7 @@ from streamlab.changes import Change
 from streamlab.engine.graph import Standing
 from streamlab.engine.needs import Low
 from streamlab.engine.outcome import Batch, Outcome
+from streamlab.errors import StreamStoppedError
 from streamlab.frames.deletions import Deletions
 from streamlab.frames.failures import describe, too_large
 from streamlab.frames.joining import first_time
@@ -25,6 +26,7 @@ from streamlab.frames.members import (
     SourceCounts,
     Told,
     appended,
+    put_rejected,
     shrink_to_fit,
 )
 from streamlab.frames.memo import Past
@@ -87,6 +89,7 @@ class Pipeline:
         self.members: list[Member] = [self.root, self.errors]
         self.published = Published(0, 0, 0, {}, {})
         self.recompute: Callable[[Member], None] = lambda _: None
+        self.settled: Callable[[], None] = lambda: None
         self.outlets = Outlets()
         self._wiring = Wiring(
             self.root,
@@ -121,6 +124,7 @@ class Pipeline:
             self._hold_state()
         self._publish()
         self._recompute([member])
+        self.settled()
         return member
 
     def _recompute(self, members: Iterable[Member]) -> None:
@@ -152,6 +156,10 @@ class Pipeline:
         member.tell(appended(pl.DataFrame()))
         member.close()
         self._publish()
+        self.outlets.lost(
+            member, StreamStoppedError(f"{label(member.node)} was stopped")
+        )
+        self.settled()
 
     def close(self) -> None:
         """Give up all state; the last version stays readable."""
@@ -170,6 +178,8 @@ class Pipeline:
     def restart(self, *, from_start: bool) -> None:
         """Forget all records, as before the first one; the frames stay, and begin anew."""
         told: Told = {}
+        for tap in self.outlets.taps:
+            tap.anew()
         for member in self.members:
             change = member.restart()
             if change is not None:
@@ -183,6 +193,7 @@ class Pipeline:
         for member, change in told.items():
             member.tell(change)
         self._recompute(self.members)
+        self.settled()
 
     @property
     def from_start(self) -> bool:
@@ -245,13 +256,16 @@ class Pipeline:
             self._publish(done)
             self.outlets.put(number, {})
             return None
+        # By rising partition, not as they come first: rows of equal time go by this number.
+        for partition in sorted(done.keys() | holding):
+            self.intake.number(partition)
         taken = self.intake.take(blocks)
         self.counts.add(taken)
         if taken.rows.height:
             self._wiring.be_born(taken.rows, self.members, self.published.done)
         numbers = frozenset(self.intake.number(p) for p in holding)
         told: Told = {self.root: self._put_source(taken, graph.watermark)}
-        told |= self._put_errors(taken.rejected)
+        told |= put_rejected(self.members, taken.rejected)
         if taken.tombstones is not None:
             before = self.counts.decoded - taken.decoded
             self._deletions.add(taken.tombstones, before, self._forgotten)
@@ -266,6 +280,7 @@ class Pipeline:
         if taken.received:
             self._recompute(self.members)
         self.outlets.put(number, told)
+        self.settled()
         return None if self._past is None else graph.low
 
     @property
@@ -273,6 +288,11 @@ class Pipeline:
         """Rows that the source has forgotten, oldest first."""
         store = self.root.store
         return 0 if store is None else store.counts().forgotten
+
+    @property
+    def tombstones(self) -> pl.DataFrame | None:
+        """The newest of each key, among all rows there have been; None for none."""
+        return self._deletions.among(0)
 
     def _put_derived(self, outcomes: Mapping[int, Outcome]) -> Told:
         told: Told = {}
@@ -288,20 +308,11 @@ class Pipeline:
             self.root.began = first_time(taken.rows)
         return self.root.put(appended(taken.rows)._replace(watermark=watermark))
 
-    def _put_errors(self, rejected: pl.DataFrame) -> Told:
-        told = [
-            m for m in self.members if rejected.height and isinstance(m.node, Errors)
-        ]
-        return {member: member.put(appended(rejected)) for member in told}
-
     def _take(self, member: Member, outcome: Outcome) -> Change | None:
         """Take what the graph says of one frame; None if nothing changed."""
         change = outcome.change
-        member.counts.add(outcome.counts)
-        member.evicted += outcome.evicted
-        member.tombstones += outcome.tombstones
-        member.hidden_key = outcome.hidden_key
-        member.watermark = change.watermark or member.watermark
+        self.outlets.offer(member, outcome)
+        member.note(outcome)
         put = None
         if member.store is None or change.added.height or change.removed.height:
             put = member.put(change) if change.added.width else None
@@ -313,28 +324,19 @@ class Pipeline:
 
     def _hold_state(self) -> Told:
         """Count all state once, whoever shares it; stop the frames of what is too much."""
-        graph, limit = self._wiring.graph, self.budget.limit
         told: Told = {}
-        if graph is None:
-            return told
-        while (every := graph.state_bytes) > limit:
-            most = graph.heaviest
-            if most is None:  # pragma: no cover - something holds the bytes
-                break
-            error = too_large(
-                most.node, most.bytes, limit, holds=most.holds, every=every
-            )
-            for member in map(self._wiring.member, graph.hanging_on(most)):
+        while found := self._wiring.overfull(self.budget.limit):
+            members, error = found
+            for member in members:
                 self.failed(member, error)
                 told[member] = appended(pl.DataFrame())
-        self.state = graph.state
-        self.budget.hold(self._wiring, graph.state_bytes)
+        self.state = self._wiring.state
+        self.budget.hold(self._wiring, sum(self.state.values()))
         return told
 
     def state_of(self, member: Member) -> dict[str, int]:
         """Bytes of state of each step that a frame hangs on."""
-        graph = self._wiring.graph
-        return {} if graph is None else graph.bytes_of(member.node)
+        return self._wiring.state_of(member)
 
     # -- what became known otherwise -----------------------------------------------------
 
@@ -375,6 +377,7 @@ class Pipeline:
         )
         member.fail(error, failure)
         self._disconnect(member)
+        self.outlets.lost(member, error)
 
     def _publish(
         self,

@@ -44,6 +44,11 @@ class Played(Protocol):
         """Whether it has nothing left but to end."""
         ...
 
+    @property
+    def over(self) -> bool:
+        """Whether it has handed over its last record, and only closes."""
+        ...
+
     def ask(self) -> int:
         """Ask the broker once more; returns how often it was asked before."""
         ...

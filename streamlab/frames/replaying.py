@@ -43,7 +43,8 @@ class Replay(Fetch):
             list(spec.start), empty=spec.begin.empty, after=spec.idle
         )
         self._orders: asyncio.Queue[tuple[int, asyncio.Future[None]]] = asyncio.Queue()
-        self._resting = self._over = False
+        self._resting = False
+        self.over = False
         self._wanted = asyncio.Event()
 
     async def run(self) -> None:
@@ -51,7 +52,7 @@ class Replay(Fetch):
         try:
             await super().run()
         finally:
-            self._over = True
+            self.over = True
             self._clock.leave(self)
             while not self._orders.empty():
                 _done(self._orders.get_nowait()[1])
@@ -84,7 +85,7 @@ class Replay(Fetch):
 
     @property
     def ending(self) -> bool:
-        return self._ended and not self._ahead and not self._over
+        return self._ended and not self._ahead and not self.over
 
     def ask(self) -> int:
         self._wanted.set()
@@ -103,7 +104,7 @@ class Replay(Fetch):
 
     def play(self, moment: int) -> asyncio.Future[None]:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._over:
+        if self.over:
             done.set_result(None)
         else:
             self._orders.put_nowait((moment, done))
@@ -174,7 +175,7 @@ class Replay(Fetch):
             moment, done = await self._orders.get()
             try:
                 final = await self._play(consumer, moment)
-                self._over = self._over or final
+                self.over = self.over or final
             finally:
                 _done(done)
 

@@ -13,6 +13,8 @@ from streamlab.changes import HIDDEN_SCHEMA
 from streamlab.engine.graph import MAX_OPEN, Graph, Standing
 from streamlab.engine.needs import Memory
 from streamlab.engine.outcome import Outcome
+from streamlab.errors import StateLimitError
+from streamlab.frames.failures import too_large
 from streamlab.frames.joining import first_offsets, first_time
 from streamlab.frames.members import Member, appended
 from streamlab.intake import Intake
@@ -96,6 +98,26 @@ class Wiring:
     def member(self, handle: int) -> Member:
         """The frame that the graph knows by `handle`."""
         return self._by_handle[handle]
+
+    @property
+    def state(self) -> dict[str, int]:
+        """Bytes that all steps hold, by their names."""
+        return {} if self.graph is None else self.graph.state
+
+    def state_of(self, member: Member) -> dict[str, int]:
+        """Bytes of state of each step that a frame hangs on."""
+        return {} if self.graph is None else self.graph.bytes_of(member.node)
+
+    def overfull(self, limit: int) -> tuple[list[Member], StateLimitError] | None:
+        """If all steps hold more than `limit`, the frames of the one that holds most, and why."""
+        if self.graph is None or (every := self.graph.state_bytes) <= limit:
+            return None
+        most = self.graph.heaviest
+        if most is None:  # pragma: no cover - something holds the bytes
+            return None
+        error = too_large(most.node, most.bytes, limit, holds=most.holds, every=every)
+        members = [self._by_handle[each] for each in self.graph.hanging_on(most)]
+        return members, error
 
     def connect(self, member: Member, done: Mapping[Partition, Offset]) -> None:
         """Put a frame's plan into the graph and run what is kept through it.

@@ -92,7 +92,7 @@ def _state(feed: Feed, member: Member) -> tuple[State, str]:
     if member.error is not None or feed.error is not None:
         error = member.error or feed.error
         return "failed", f"{type(error).__name__}"
-    if feed.over or member.gone:
+    if feed.over == "stopped" or feed.done(member):
         return _ending(feed, member)
     if trouble := feed.fetch.trouble:
         return "reconnecting", trouble.removeprefix("reconnecting ")
@@ -169,7 +169,7 @@ def _notes(feed: Feed, member: Member) -> tuple[str, ...]:
 
 def stale(frame: Any) -> str:
     """Says so if an ancestor of the frame was replaced by a later run of its cell."""
-    for ancestor in ancestors(frame):
+    for ancestor in _above(frame):
         older: Entry = ancestor.entry
         if older.replaced is not None and older.replaced.affects(frame.entry):
             ago = age((SYSTEM.now_ms() - older.replaced.when_ms) / 1000)
@@ -189,6 +189,28 @@ def ancestors(frame: Any) -> list[Any]:
     return found
 
 
+def _above(frame: Any) -> list[Any]:
+    """The frames above, those of second inputs as well."""
+    found = ancestors(frame)
+    for each in (frame, *found):
+        if each._other is not None:  # noqa: SLF001 - one noun in several modules
+            found = [*found, each._other, *_above(each._other)]  # noqa: SLF001
+    return found
+
+
+def joined(frame: Any) -> list[tuple[nodes.Node, Any]]:
+    """The second inputs from other sources on the way to a frame: each as it stands in the
+    join, and the frame of it.
+    """
+    return [
+        (above.plan.other, above.other)
+        for above in (frame, *ancestors(frame))
+        if isinstance(above.plan, nodes.TwoSided)
+        and above._other is not None  # noqa: SLF001 - one noun in several modules
+        and above.other._feed is not above._feed  # noqa: SLF001
+    ]
+
+
 def names(columns: Sequence[str | Iterable[str]]) -> tuple[str, ...]:
     """Column names from `drop("a", "b")` and `drop(["a", "b"])` alike."""
     found: list[str] = []
@@ -201,6 +223,8 @@ def time_column(node: nodes.Node, columns: Sequence[str]) -> str | None:
     """The shown column that event time is in."""
     at: nodes.Node = node
     while not isinstance(at, nodes.Source):
+        if isinstance(at, nodes.Trail):
+            return "event_time" if "event_time" in columns else None
         if isinstance(at, (nodes.Window, nodes.Closed, nodes.Late)):
             return WINDOW_START if WINDOW_START in columns else None
         at = at.parent
@@ -218,23 +242,31 @@ def judging(node: nodes.Node) -> nodes.Window | nodes.InOrder | None:
 
 
 def explain(node: nodes.Node, schema: pl.Schema | None) -> str:
-    """One line per step; a window says how each aggregate is kept, and a hopping one into how
-    many windows a record falls.
+    """One line per step; a window and a running group say how each aggregate is kept, and a
+    hopping window into how many windows a record falls.
     """
     lines = []
     for step in nodes.chain(node):
         lines.append(nodes.label(step))
-        if not isinstance(step, nodes.Window) or schema is None:
-            continue
-        columns = output_schema(step.parent, schema)
-        roads = [(each, aggregates.explain(each, columns)) for each in step.aggs]
-        if step.period is not None:
-            lines.append(f"    a record falls into {windows_of_a_record(step)}")
-        for agg, road in roads:
-            each = step.period is not None and road.startswith("raw rows")
-            kept = ", kept once for each of them" if each else ""
-            lines.append(f"    {agg.meta.output_name()}: {road}{kept}")
+        if isinstance(step, nodes.GroupBy) and step.compacted:
+            lines.append("    the newest row of each key: kept in the frame itself")
+        elif isinstance(step, nodes.Revising) and schema is not None:
+            lines += _roads(step, output_schema(step.parent, schema))
     return "\n".join(lines)
+
+
+def _roads(step: nodes.Revising, columns: pl.Schema) -> list[str]:
+    arrival = isinstance(step, nodes.GroupBy)
+    hopping = isinstance(step, nodes.Window) and step.period is not None
+    lines = []
+    if isinstance(step, nodes.Window) and hopping:
+        lines.append(f"    a record falls into {windows_of_a_record(step)}")
+    for agg in step.aggs:
+        road = aggregates.explain(agg, columns, arrival=arrival)
+        each = hopping and road.startswith("raw rows")
+        kept = ", kept once for each of them" if each else ""
+        lines.append(f"    {agg.meta.output_name()}: {road}{kept}")
+    return lines
 
 
 def lateness_advice(feed: Feed, window: nodes.Window) -> str:

@@ -142,7 +142,7 @@ class Batches:
         while True:
             seen = self._feed.announced
             first = self._gathered.first
-            finished = self._feed.finished or self._member.gone
+            finished = self._feed.done(self._member)
             change = self._gathered.take()
             if change is not None:
                 self._in_hand = first
@@ -154,7 +154,7 @@ class Batches:
                 ) from error
             if finished:
                 return None
-            await self._feed.changed(seen)
+            await self._feed.changed(seen, self._member)
 
     def __iter__(self) -> Iterator[Batch]:
         try:

@@ -46,12 +46,18 @@ def check_parity(frame: Any) -> str:
         standing = {
             step: found for side in sides for step, found in side.standing.items()
         }
+        _refuse_trouble(frame, standing)
         expected = parity.evaluate(
             node,
             rows,
             late=_late(standing),
             reached={
                 s: f.reached for s, f in standing.items() if f.reached is not None
+            },
+            tombstones={
+                side.source: side.tombstones
+                for side in sides
+                if side.tombstones is not None
             },
         )
         key = frame._member.key  # noqa: SLF001
@@ -98,6 +104,7 @@ class _Side(NamedTuple):
         rejected: records that could not be decoded.
         standing: how far each step on this source is, and what it left out.
         arrival: the hidden columns of all rows in order of arrival; None if some are forgotten.
+        tombstones: those of compacted views; None without.
     """
 
     frame: Any
@@ -107,6 +114,7 @@ class _Side(NamedTuple):
     rejected: int
     standing: Mapping[nodes.Node, Standing]
     arrival: pl.DataFrame | None
+    tombstones: pl.DataFrame | None
 
     def rows_again(self) -> pl.DataFrame:
         """What the source handed over, read anew, in the order in which it did.
@@ -172,7 +180,25 @@ def _standing_side(frame: Any) -> _Side:
         feed.pipeline.counts.rejected,
         {step: feed.pipeline.standing(step) for step in steps},
         None if _forgotten(root) or not kept.width else kept.select(_PLACE),
+        feed.pipeline.tombstones,
     )
+
+
+def _refuse_trouble(frame: Any, standing: Mapping[nodes.Node, Standing]) -> None:
+    """Refuse where the engine itself says that a batch would not come to the same."""
+    for step, found in standing.items():
+        if found.trouble:
+            raise UsageError(f"check_parity() of {nodes.label(step)}: {found.trouble}.")
+    root = frame._feed.pipeline.root  # noqa: SLF001
+    took = any(
+        each._member.tombstones  # noqa: SLF001
+        for each in [frame, *asking.ancestors(frame)]
+    )
+    if took and _forgotten(root):
+        raise UsageError(
+            f"{frame.name} has taken tombstones, and {frame.source.name} has forgotten rows "
+            "that stood beside them. Give it more room: live(keep=…)."
+        )
 
 
 def _in_order_of_arrival(step: nodes.Node) -> bool:
@@ -191,7 +217,7 @@ def _other_sources(frame: Any) -> list[Any]:
     mine = frame._feed  # noqa: SLF001
     found: dict[int, Any] = {}
     for each in [frame, *asking.ancestors(frame)]:
-        other = getattr(each, "other", None)
+        other = each._other  # noqa: SLF001 - one noun in several modules
         if other is not None:
             for side in [other, *_other_sources(other)]:
                 if side._feed is not mine:  # noqa: SLF001

@@ -50,8 +50,9 @@ class LiveFrame(Combining):
 
         Args:
             what: a function of the frame that turns true; a position that is reached; nothing
-                waits for all that was there at the call.
-            count: records the source has handed over since it began, rejects included.
+                waits for all that was there at the call, in every source that is joined here.
+            count: records the source (of a join, the left one) has handed over since it began,
+                rejects included.
             timeout: seconds or a span; None waits for ever.
 
         Raises:
@@ -70,7 +71,7 @@ class LiveFrame(Combining):
                 raise wait.over()
             wait.refuse_standing()
             try:
-                self._ask(self._feed.changed(seen), wait.left())
+                self._ask(self._feed.changed(seen, self._member), wait.left())
             except WaitTimeoutError:
                 raise wait.timed_out() from None
 
@@ -90,7 +91,7 @@ class LiveFrame(Combining):
             wait.failed()
             if finished:
                 raise wait.over()
-            change = io().bridge(self._feed.changed(seen))
+            change = io().bridge(self._feed.changed(seen, self._member))
             try:
                 await asyncio.wait_for(change, wait.left())
             except TimeoutError:
@@ -127,7 +128,17 @@ class LiveFrame(Combining):
             )
         clock = self._feed.spec.clock
         target = await self._topic.resolve("latest" if whole else what, "what", clock)
-        return reached(self._feed, self._member, target, within=whole)
+        there = reached(self._feed, self._member, target, within=whole)
+        if not whole:
+            return there
+        others = [
+            await other._resolve(None)  # noqa: SLF001 - of the same class
+            for _, other in asking.joined(self)
+        ]
+        crossing, node = self._feed.crossing, self._node
+        return lambda: (
+            all(other() for other in others) and crossing.drained(node) and there()
+        )
 
     def _ask(self, work: Any, timeout: float | None = None) -> Any:
         note = STOPPED_WAITING.format(name=self.name)

@@ -23,9 +23,7 @@ F = TypeVar("F")
 class Grouping(Verbs):
     """Running aggregates, and rows that come once."""
 
-    def group_by(
-        self, *by: str | Iterable[str], ttl: Any = None, **named: Any
-    ) -> GroupBuilder[Self]:
+    def group_by(self, *by: Any, ttl: Any = None, **named: Any) -> GroupBuilder[Self]:
         """Running groups: all rows since the frame began, by key; `.agg(…)` makes the frame.
 
         Rows count in the order in which they came. `.last()` is the compacted view: the newest
@@ -36,7 +34,7 @@ class Grouping(Verbs):
         (`stats.operator.evicted`), and begin anew with their next row.
 
         Args:
-            by: key columns.
+            by: key columns, by name or as `pl.col(…)`.
             ttl: a key leaves when event time has gone on for so long since its newest row
                 ("1h"); rows that come later than that are `expired`. None keeps it for good.
             named: not taken; a key that must be worked out is a column first.

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
+
+import polars as pl
 
 from streamlab.durations import fixed_span
 from streamlab.errors import LatenessNeededError, UsageError
 from streamlab.live import asking, sharing
 from streamlab.live.grouping import Grouping
+from streamlab.live.verbs import Verb
 from streamlab.plans import nodes
+from streamlab.plans.exprs import call_words, check_row_wise
+from streamlab.plans.looking_back import check, looks_back
 
 
 class Ordering(Grouping):
@@ -41,6 +47,24 @@ class Ordering(Grouping):
         limit = fixed_span(lateness, "lateness")
         ahead = fixed_span(max_ahead, "max_ahead")
         frame = self._child(nodes.InOrder(self._node, limit, ahead))
+        frame._begin()  # noqa: SLF001 - of the same class
+        return frame
+
+    def _row_wise(self, verb: Verb, exprs: Sequence[pl.Expr], node: nodes.Node) -> Self:
+        """Steps that look at each row by itself, and over rows in order such as look back."""
+        schema, keyed = self.schema, bool(self.key)
+        ordered = nodes.is_ordered(self._node)
+        looking = []
+        for expr in exprs:
+            if looks_back(expr):
+                check(expr, verb=verb, schema=schema, ordered=ordered, keyed=keyed)
+                looking.append(call_words(expr, verb))
+            else:
+                check_row_wise(expr, verb=verb, schema=schema)
+        if not looking:
+            return super()._row_wise(verb, exprs, node)
+        sharing.refuse_looking_back(self, looking[0])
+        frame = self._child(nodes.Running(self._node, tuple(exprs), verb))
         frame._begin()  # noqa: SLF001 - of the same class
         return frame
 

@@ -136,6 +136,26 @@ class Plot:
         """Points; the arguments are `line`'s."""
         return self._draw(alt.Chart(self._frame).mark_point(), y, x, color, more)
 
+    def lateness(self, lateness: Any = None, **more: Any) -> RollingChart:
+        """When each row came (its broker timestamp) over when it happened, and the watermark.
+
+        A row left of the line was earlier than the watermark as it came. Of a frame with
+        windows, or in order, the line is drawn with that frame's lateness, and the rows marked
+        late are those in `.late`; a late row left of the line by less than a window's length
+        may still have found its window open.
+
+        Args:
+            lateness: how far a row may trail the newest of its partition, to see which would be
+                late: "2s". None draws the watermark without any.
+            more: `title=`, `width=`, `height=`.
+        """
+        from streamlab.live.lateness import trails
+        from streamlab.live.trailing import lateness_chart
+
+        made = trails(self._frame, lateness)
+        size = {"width": WIDTH, "height": HEIGHT, **more}
+        return moving(lateness_chart(made).properties(**size))
+
     def _draw(
         self, chart: alt.Chart, y: Any, x: str | None, color: str | None, more: Any
     ) -> RollingChart:

@@ -59,7 +59,9 @@ class Reading(AltairData):
         self._parent = parent
         self._keep = keep if keep is not None else self._parents_keep(parent)
         self._made = member
+        self.part = part
         self._stopped = False
+        self._other: Self | None = None
         self._parts: dict[type, Self] = {}
         self.entry = CELLS.unlisted(self) if part else CELLS.made(self)
 
@@ -80,6 +82,9 @@ class Reading(AltairData):
             if isinstance(self._node, nodes.Recompute) and self._parent is not None:
                 read = self._parent._member  # noqa: SLF001 - of the same class
             self._made = self._feed.add(self._node, self._keep, read)
+            for node, other in asking.joined(self):
+                member, source = other._member, other._feed  # noqa: SLF001
+                self._feed.crossing.join(node, member, source.crossing)
             if self._stopped:  # never read before: its rows as of now, and no more
                 self._feed.remove(self._made)
         return self._made
@@ -181,6 +186,21 @@ class Reading(AltairData):
         """How it is worked out: its steps, and what each window keeps."""
         return asking.explain(self._node, self._feed.spec.source.schema)
 
+    def lateness(self) -> pl.DataFrame:
+        """How late rows are: a row per partition, and one for all.
+
+        `p50`, `p99`, `max`: how far rows trail the newest one of their partition that came
+        before them. That is what `lateness=` means, in windows and in `in_order`: take at least
+        the `max` to lose none of these rows, the `p99` to lose one in a hundred.
+        `delay_…`: from event time to the broker's timestamp, whatever the order.
+
+        Measured over the rows that the source keeps now (`keep=`), in the order in which they
+        came; of a frame made by `filter` and its like over those that are in it.
+        """
+        from streamlab.live.lateness import lateness
+
+        return lateness(self)
+
     # -- what views ask ------------------------------------------------------------------
 
     @property
@@ -213,6 +233,8 @@ class Reading(AltairData):
         made = (nodes.Recompute, nodes.Late, nodes.Errors)
         if known is None or isinstance(self._node, made):
             return None
+        if not nodes.is_known(self._node):
+            return None
         return output_schema(self._node, known)
 
     def status(self) -> Status:
@@ -238,7 +260,8 @@ class Reading(AltairData):
     # -- its end ---------------------------------------------------------------------------
 
     def needs(self) -> Sequence[Replaceable]:
-        return () if self._parent is None else (self._parent,)
+        sides = (self._parent, self._other)
+        return [side for side in sides if side is not None]
 
     def retire(self) -> None:
         if self._parent is None:

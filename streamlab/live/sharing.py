@@ -103,6 +103,21 @@ def refuse_looking_back(frame: Any, call: str) -> None:
         )
 
 
+def refuse_joining(frame: Any, verb: str) -> None:
+    """Refuse to join or merge live frames where what waits could not be rebuilt.
+
+    Raises:
+        ModeError: the frame reads for a group.
+    """
+    sharing = frame._feed.spec.sharing  # noqa: SLF001 - one noun in several modules
+    if sharing is not None:
+        raise ModeError(
+            f"{verb}: {frame.name} reads for group {sharing.group!r}, which could not rebuild "
+            "both sides as they were after a crash. Read without a group: topic.live(start=…); "
+            "or let the group write to a topic, and join that one."
+        )
+
+
 def group_words(feed: Feed) -> str:
     """The group that a source commits for; "" for none."""
     sharing = feed.spec.sharing

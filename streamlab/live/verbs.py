@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import polars as pl
 
@@ -17,6 +17,8 @@ from streamlab.live.windows import WindowBuilder, window_spec
 from streamlab.plans import nodes
 from streamlab.plans.exprs import check_row_wise, check_select, parse, parse_predicates
 from streamlab.plans.nodes import output_schema
+
+Verb = Literal["with_columns", "select", "filter"]
 
 
 class Verbs(Reading):
@@ -49,7 +51,6 @@ class Verbs(Reading):
     def select(self, *exprs: Any, **named: Any) -> Self:
         """Only these columns, as polars' `select`; each row by itself."""
         found = parse(exprs, named)
-        check_select(found, self.schema)
         return self._row_wise("select", found, nodes.Select(self._node, found))
 
     def with_columns(self, *exprs: Any, **named: Any) -> Self:
@@ -209,9 +210,11 @@ class Verbs(Reading):
             )
         return self._node
 
-    def _row_wise(self, verb: str, exprs: Sequence[pl.Expr], node: nodes.Node) -> Self:
+    def _row_wise(self, verb: Verb, exprs: Sequence[pl.Expr], node: nodes.Node) -> Self:
         for expr in exprs:
             check_row_wise(expr, verb=verb, schema=self.schema)
+        if isinstance(node, nodes.Select):
+            check_select(exprs, self.schema)
         return self._child(node)
 
     def _child(self, node: nodes.Node) -> Self:
@@ -222,6 +225,7 @@ class Verbs(Reading):
     def _check_known(self, node: nodes.Node) -> None:
         """A misspelt column is said now, not ticks later."""
         known = self._feed.spec.source.schema
+        known = known if nodes.is_known(node) else None
         if known is not None and not isinstance(self._node, (nodes.Late, nodes.Closed)):
             output_schema(node, known)
 

@@ -107,7 +107,7 @@ class Wait:
     @property
     def finished(self) -> bool:
         """Whether nothing more will come; looked at before the condition."""
-        return self._feed.finished or self._member.gone
+        return self._feed.done(self._member)
 
     def failed(self) -> None:
         """Raise if the frame, or its source, has failed."""

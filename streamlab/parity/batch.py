@@ -11,15 +11,17 @@ from dataclasses import dataclass
 import polars as pl
 import polars.selectors as cs
 
-from streamlab.changes import TIME, WINDOW_END
+from streamlab.changes import PART, TIME, WINDOW_END
 from streamlab.errors import UsageError
 from streamlab.parity.joins import combined_table
+from streamlab.parity.keyed import group_table, times_of, unique_table
 from streamlab.parity.order import ordered_table, running_table
 from streamlab.parity.table import KEY, SCALE, Given, Table
 from streamlab.parity.windows import closed_table, window_table
 from streamlab.plans.nodes import (
     Closed,
     Filter,
+    GroupBy,
     InOrder,
     Node,
     Rename,
@@ -29,9 +31,12 @@ from streamlab.plans.nodes import (
     Source,
     Stateful,
     TwoSided,
+    Unique,
     Window,
     WithColumns,
+    chain,
     is_keyed,
+    is_ordered,
     key_columns,
     label,
     reviser_of,
@@ -65,6 +70,7 @@ def evaluate(
     *,
     late: pl.DataFrame | Mapping[Node, pl.DataFrame] | None = None,
     reached: Mapping[Node, int] | None = None,
+    tombstones: Mapping[Source, pl.DataFrame] | None = None,
 ) -> Expected:
     """Run a plan once over all rows.
 
@@ -77,6 +83,7 @@ def evaluate(
         reached: how far steps are that put rows out in order, in µs or the unit of integer
             windows: what is not out yet is not in the answer. Without it the answer has all
             rows, and the live frame may have fewer at the end.
+        tombstones: of a source: `_key`, and how many of its rows came before (`__row`).
 
     Raises:
         UsageError: a step that has no batch answer.
@@ -89,6 +96,7 @@ def evaluate(
         {id(source): each for source, each in by_source.items()},
         {id(step): each for step, each in (late or {}).items()},
         {id(step): each for step, each in (reached or {}).items()},
+        {id(source): each for source, each in (tombstones or {}).items()},
     )
     table = _table(node, given)
     keys = is_keyed(node)
@@ -129,20 +137,43 @@ def _answer(node: Node, above: Table, given: Given) -> Table:
     late = given.late.get(id(node))
     match node:
         case Window() if TIME in above.frame.columns:
-            return window_table(node, above.frame, late)
+            found = window_table(node, above.frame, late)
         case Closed():
-            return closed_table(node, above)
+            found = closed_table(node, above)
+        case GroupBy() | Unique():
+            found = _keyed(node, above, given)
         case InOrder():
-            return ordered_table(node, above, late)
+            found = ordered_table(node, above, late)
         case Running():
-            return running_table(node, above)
+            found = running_table(node, above)
         case _ if isinstance(node, RowWise):
             frame = row_wise(node, above.frame.lazy(), above.keep).collect()
-            return above._replace(frame=frame, state=_state_after(node, above.state))
-    raise UsageError(
-        f"{label(node)} has no batch answer to compare with: what it gives hangs on when it "
-        "was asked."
-    )
+            state = _state_after(node, above.state)
+            found = above._replace(frame=frame, state=state)
+        case _:
+            raise UsageError(
+                f"{label(node)} has no batch answer to compare with: what it gives hangs on "
+                "when it was asked."
+            )
+    return found
+
+
+def _keyed(node: GroupBy | Unique, above: Table, given: Given) -> Table:
+    """Of a step for which the order of arrival counts, and how far event time had come."""
+    origin = node.parent
+    while isinstance(origin, RowWise):
+        origin = origin.parent
+    rows = _table(origin, given).frame
+    parts: set[int] = {0}  # rows in order, and windows that close, are of one partition
+    if not is_ordered(origin) and PART in rows.columns:
+        steps = chain(origin)
+        closed = any(isinstance(each, Closed) for each in steps)
+        parts = set((rows if closed else given.rows[id(steps[0])])[PART])
+    times = times_of(rows, parts, ordered=is_ordered(origin))
+    if isinstance(node, Unique):
+        return unique_table(node, above, times)
+    dead = given.tombstones.get(id(source_of(node)))
+    return group_table(node, above.frame, times, dead)
 
 
 def _window_above(node: Node) -> Node | None:

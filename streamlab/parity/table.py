@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import polars as pl
@@ -42,11 +43,13 @@ class Given(NamedTuple):
             `window_start` for a window.
         reached: id of a step → the event time before which everything is out; absent if that is
             not known.
+        tombstones: id of a `Source` → its tombstones, as in a batch of all `rows`.
     """
 
     rows: dict[int, pl.DataFrame]
     late: dict[int, pl.DataFrame]
     reached: dict[int, int]
+    tombstones: Mapping[int, pl.DataFrame] = MappingProxyType({})
 
 
 def scales_of(aggs: Sequence[pl.Expr], schema: pl.Schema) -> list[pl.Expr]:

@@ -127,8 +127,8 @@ _INPUTS: dict[Kind, tuple[type[pl.DataType], ...]] = {
 # float sum, which hangs on the cut, could become a whole number.
 _SMOOTH = names(
     """
-    Abs AsStruct Coalesce Exp FillNull Log Log1p MaxHorizontal MeanHorizontal
-    MinHorizontal Negate Pow SumHorizontal Clip Boolean.IsNull Boolean.IsNotNull
+    Abs AsStruct Coalesce Exp FillNull MaxHorizontal MeanHorizontal MinHorizontal
+    Negate Pow SumHorizontal Clip Boolean.IsNull Boolean.IsNotNull
     """
 )
 _SMOOTH_OPERATORS = {"Plus", "Minus", "Multiply", "TrueDivide"}
@@ -228,7 +228,7 @@ class _Rest:
             raise NotExactError(called("Function", body))
         parts, loose = self.several(items(field(body, "input")))
         tested = name in {"Boolean.IsNull", "Boolean.IsNotNull"}
-        if any(loose) and name not in _SMOOTH:
+        if any(loose) and (name not in _SMOOTH or _is_root(name, body)):
             raise NotExactError(f"{called('Function', body)} of a float sum")
         node: Value = {
             "Function": {"input": parts, "function": field(body, "function")}
@@ -282,6 +282,20 @@ class _Rest:
             result,
             found.ddof,
         )
+
+
+def _is_root(name: str, body: Value) -> bool:
+    """Whether it is a power that is not a whole positive one.
+
+    Of a sum that comes to 0, or a bit beside it, a root or a logarithm is nothing small.
+    """
+    if name != "Pow":
+        return False
+    exponent = items(field(body, "input"))[1:]
+    if not exponent or kind(exponent[0])[0] != "Literal":
+        return True
+    value = pl.select(from_tree(exponent[0])).item()
+    return not isinstance(value, int) or value < 1
 
 
 def _result(expr: pl.Expr, schema: pl.Schema, name: str) -> pl.DataType:

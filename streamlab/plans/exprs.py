@@ -147,7 +147,7 @@ def check_row_wise(
     found = offence(to_tree(expr), schema)
     if found is None:
         return
-    raise NotIncrementalError(_message(_call(expr, verb), found))
+    raise NotIncrementalError(message(call_words(expr, verb), found))
 
 
 def check_select(exprs: Iterable[pl.Expr], schema: pl.Schema | None = None) -> None:
@@ -189,7 +189,7 @@ def check_aggregation(expr: pl.Expr, *, name: str) -> None:
 
     any_node(to_tree(expr), look)
     if found:
-        raise NotIncrementalError(_message(f"agg({name}=…)", found[0]))
+        raise NotIncrementalError(message(f"agg({name}=…)", found[0]))
 
 
 def offence(
@@ -324,7 +324,7 @@ def _as_expr(value: object) -> pl.Expr:
     return pl.col(value) if isinstance(value, str) else pl.lit(value)
 
 
-def _call(expr: pl.Expr, verb: str) -> str:
+def call_words(expr: pl.Expr, verb: str) -> str:
     """The step as the user wrote it: "with_columns(ret=…)"."""
     name = expr.meta.output_name(raise_if_undetermined=False)
     is_named = (
@@ -333,8 +333,16 @@ def _call(expr: pl.Expr, verb: str) -> str:
     return f"{verb}({name}=…)" if is_named else f"{verb}(…)"
 
 
-def _message(call: str, found: Finding) -> str:
+def message(call: str, found: Finding, *, windows: bool = False) -> str:
+    """What a refusal says.
+
+    Args:
+        call: the step as the user wrote it.
+        found: the part that is refused.
+        windows: name windows as well, beside what to write instead.
+    """
     refusal = found.refusal
-    way_out = refusal.instead or (_PER_WINDOW if refusal.windows else "")
-    ends = (f"{call}: {words(found.node)} {refusal.why}.", way_out, _RECOMPUTE)
+    per_window = _PER_WINDOW if refusal.windows else ""
+    ways = (refusal.instead, per_window if windows or not refusal.instead else "")
+    ends = (f"{call}: {words(found.node)} {refusal.why}.", *ways, _RECOMPUTE)
     return " ".join(part for part in ends if part)

@@ -265,12 +265,30 @@ class Recompute:
     fn: Callable[[pl.LazyFrame], pl.LazyFrame]
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Trail:
+    """When each row happened and when it came, beside the watermark: what lateness is drawn of.
+
+    Attributes:
+        on: column of event time; None is the source's own.
+        lateness: taken off the watermark; None if there is none to show.
+        max_ahead: rows further ahead of the broker's timestamp are left out.
+        late: which rows are called late: none, those earlier than the watermark, or all.
+    """
+
+    parent: Node
+    on: str | None
+    lateness: Span | None
+    max_ahead: Span
+    late: Literal["none", "earlier", "all"]
+
+
 RowWise = Filter | Select | WithColumns | Drop | Rename | Explode | Unnest | StaticJoin
 """Steps that look at each row by itself."""
 Revising = Window | GroupBy
 """Steps whose rows are revised: they have keys."""
 TwoSided = Join | Merge
 """Steps with a second input, `other`."""
-Stateful = Revising | TwoSided | Unique | InOrder | Running
+Stateful = Revising | TwoSided | Unique | InOrder | Running | Trail
 """Steps that an operator of the engine runs."""
 Node = Source | RowWise | Stateful | Closed | Late | Errors | Recompute

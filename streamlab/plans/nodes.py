@@ -49,6 +49,7 @@ from streamlab.plans.kinds import (
     Source,
     Stateful,
     StaticJoin,
+    Trail,
     TwoSided,
     Unique,
     Unnest,
@@ -58,6 +59,7 @@ from streamlab.plans.kinds import (
 from streamlab.plans.steady import SIGNS, steady
 
 __all__ = [
+    "TRAIL_SCHEMA",
     "Closed",
     "Drop",
     "Errors",
@@ -78,6 +80,7 @@ __all__ = [
     "Source",
     "Stateful",
     "StaticJoin",
+    "Trail",
     "TwoSided",
     "Unique",
     "Unnest",
@@ -101,6 +104,17 @@ __all__ = [
 ]
 
 _MARK = "__mark"
+_UTC = pl.Datetime("us", "UTC")
+TRAIL_SCHEMA = pl.Schema(
+    {
+        "event_time": _UTC,
+        "arrived": _UTC,
+        "partition": pl.Int32(),
+        "row": pl.String(),
+        "watermark": _UTC,
+        "seen": _UTC,
+    }
+)
 
 
 def row_wise(node: RowWise, lf: pl.LazyFrame, keep: Sequence[str]) -> pl.LazyFrame:
@@ -270,6 +284,8 @@ def _stateful_schema(node: Stateful, schema: pl.Schema) -> pl.Schema:
             _check_columns(node.subset, schema)
         case Running():
             lf = getattr(lf, node.verb)(*node.exprs)
+        case Trail():
+            return TRAIL_SCHEMA
     return lf.collect().schema
 
 

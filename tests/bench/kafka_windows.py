@@ -1,11 +1,13 @@
 """Kafka → mean and count by symbol and second, against the bare aiokafka loop that only counts.
 
-    python -m tests.bench.kafka_windows [records]
+    python -m tests.bench.kafka_windows [records] [--peers]
 
 Everything in one process, after import; the roads take turns, five times each, and the median
 of the rounds' ratios counts. Ours is what a user writes: a topic with a schema, `live` from
 the earliest record to the latest, a window of 1 s by symbol. "While a cell computes" has the
-main thread in a pure Python loop.
+main thread in a pure Python loop. `--peers` has other people's tools do the same in the same
+run, each in a process and a virtual environment of its own (see `others.py`); what can't be
+installed or run is listed with the reason.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import polars as pl
 
 import streamlab as sl
 from streamlab import servers
+from tests.bench import others
 from tests.bench.kafka_read import (
     SCHEMA,
     SWITCH_S,
@@ -73,10 +76,26 @@ def measure(records: int, server: Any) -> None:
     sys.setswitchinterval(before)
 
 
+def beside(records: int, server: Any) -> None:
+    """The other tools, with the bare loop once before each of them."""
+    address = f"{server.host}:{server.port}"
+    print("others, each alone in a process of its own:")
+    for name in others.PEERS:
+        base = here(partial(bare, address, records), records)
+        told = others.run(name, address, "bench", records)
+        if told.speed is None:
+            print(f"  {name:34} {told.reason}")
+        else:
+            ratio = told.speed / base
+            print(f"  {name:34} {told.speed:6.2f} M/s   {ratio:5.2f} of the bare loop")
+
+
 def main() -> None:
     records = next((int(word) for word in sys.argv[1:] if word.isdigit()), RECORDS)
     with servers.kafka() as server:
         measure(records, server)
+        if "--peers" in sys.argv:
+            beside(records, server)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from random import Random
+from typing import Literal
 
 import polars as pl
 
@@ -12,10 +14,16 @@ from streamlab.plans.nodes import (
     Drop,
     Explode,
     Filter,
+    GroupBy,
+    InOrder,
+    Join,
+    Merge,
     Node,
     Rename,
     Select,
     Source,
+    StaticJoin,
+    Unique,
     Window,
     WithColumns,
 )
@@ -36,6 +44,7 @@ AGGS = (
     q.alias("list"),
     x.median().alias("median"),
 )
+_BY_ARRIVAL = {"first", "list", "median"}
 Plan = Callable[[Random], Node]
 
 
@@ -105,6 +114,76 @@ def twice(random: Random) -> Node:
     return window(Closed(inner), totals, every=12, lateness=seconds(0))
 
 
+def hopping(random: Random) -> Window:
+    """Overlapping windows, or windows with gaps."""
+    made = tumbling(random)
+    period = random.choice([5, 20, 50])
+    return replace(made, period=seconds(period))
+
+
+def in_order(random: Random, parent: Node | None = None) -> InOrder:
+    """Rows in the order of event time."""
+    node = steps_before(random) if parent is None else parent
+    return InOrder(node, seconds(LATENESS_S), seconds(3600))
+
+
+def window_in_order(random: Random) -> Node:
+    """Windows over rows in order, which are never late there."""
+    return tumbling(random, in_order(random, exploded(random)), 0)
+
+
+def joined(random: Random, kind: Literal["asof", "within"]) -> Join:
+    """A frame joined with itself, filtered otherwise on either side."""
+    left = Filter(SOURCE, (q > 0,))
+    right = WithColumns(Filter(SOURCE, (q <= 2,)), (x.alias("other"),))
+    return Join(
+        in_order(random, left),
+        Select(in_order(random, right), (k, pl.col("other"), q)),
+        kind,
+        random.choice([(), (("k", "k"),)]),
+        seconds(random.choice([0, 1, 6])),
+        random.choice(["backward", "forward", "nearest"]),
+        random.choice(["left", "inner"]),
+    )
+
+
+def merged(random: Random) -> Merge:
+    """Two parts of a frame, as one."""
+    one, other = (Filter(SOURCE, (each,)) for each in (q > 0, q <= 0))
+    return Merge(in_order(random, one), in_order(random, other))
+
+
+def windows_of_joined(random: Random) -> Node:
+    """Windows over joined rows."""
+    totals = (pl.col("other").sum().alias("total"), pl.len().alias("n"))
+    return window(
+        joined(random, "asof"), totals, every=7, by=("k",), lateness=seconds(0)
+    )
+
+
+def with_table(random: Random) -> Node:
+    """Rows with the columns of a table that does not change; windows over them."""
+    rates = pl.DataFrame({"k": ["a", "é", "é", None], "rate": [2, 3, 5, 7]})
+    how: Literal["inner", "left", "semi", "anti"] = random.choice(
+        ["inner", "left", "semi", "anti"]
+    )
+    found = StaticJoin(steps_before(random), rates, how, {"on": "k"})
+    return found if random.random() < 0.5 else tumbling(random, found)
+
+
+def groups(random: Random) -> GroupBy:
+    """All rows there have been, by key."""
+    aggs = [a for a in some(random) if a.meta.output_name() not in _BY_ARRIVAL]
+    ttl = random.choice([None, seconds(9)])
+    return GroupBy(steps_before(random), ("k",), (*aggs, pl.len().alias("all")), ttl)
+
+
+def first_rows(random: Random) -> Unique:
+    """The first row of each key."""
+    within = random.choice([None, seconds(5)])
+    return Unique(steps_before(random), random.choice([("k",), ("k", "b")]), within)
+
+
 PLANS: Mapping[str, Plan] = {
     "row-wise steps": steps_before,
     "exploded rows": exploded,
@@ -114,8 +193,22 @@ PLANS: Mapping[str, Plan] = {
     "closed windows": closed,
     "steps over windows": corrected,
     "windows over closed windows": twice,
+    "overlapping windows": hopping,
+    "closed overlapping windows": lambda random: Closed(hopping(random)),
+    "rows in order": in_order,
+    "windows over rows in order": window_in_order,
+    "nearest rows": lambda random: joined(random, "asof"),
+    "rows within a time": lambda random: joined(random, "within"),
+    "windows over joined rows": windows_of_joined,
+    "merged rows": merged,
+    "rows with a table": with_table,
 }
-"""Plans of one source, each with a builder."""
+"""Plans of one source that give the same however partitions take turns."""
+BY_ARRIVAL: Mapping[str, Plan] = {
+    "groups": groups,
+    "first rows": first_rows,
+}
+"""Plans that follow the order of arrival across partitions."""
 
 
 def columns_of(random: Random, height: int) -> dict[str, pl.Series]:

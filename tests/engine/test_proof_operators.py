@@ -13,6 +13,7 @@ from polars.testing import assert_frame_equal
 from streamlab.plans.nodes import is_keyed
 from tests.cases import cases
 from tests.engine.plans import (
+    BY_ARRIVAL,
     PARTS,
     PLANS,
     cuts,
@@ -26,14 +27,17 @@ pytestmark = pytest.mark.slow
 SEED = st.integers(0, 2**32)
 
 
-@pytest.mark.parametrize("name", PLANS)
+ALL = {**PLANS, **BY_ARRIVAL}
+
+
+@pytest.mark.parametrize("name", ALL)
 @cases(0.3)
 @given(seed=SEED, height=st.integers(1, 60))
 def test_any_cut_gives_the_batch_answer_less_the_late_rows(
     name: str, seed: int, height: int
 ):
     random = Random(seed)  # noqa: S311 - cases to test with
-    node, rows = PLANS[name](random), rows_in_disorder(random, height)
+    node, rows = ALL[name](random), rows_in_disorder(random, height)
     lengths = cuts(random)
     holding = [{p for p in PARTS if random.random() < 0.8} for _ in lengths]
 
@@ -42,14 +46,14 @@ def test_any_cut_gives_the_batch_answer_less_the_late_rows(
     assert_equal_to_batch(ran, rows)
 
 
-@pytest.mark.parametrize("name", PLANS)
+@pytest.mark.parametrize("name", ALL)
 @cases(0.15)
 @given(seed=SEED, height=st.integers(1, 40))
 def test_two_cuts_give_the_same_rows_late_ones_included(
     name: str, seed: int, height: int
 ):
     random = Random(seed)  # noqa: S311 - cases to test with
-    node, rows = PLANS[name](random), rows_in_disorder(random, height)
+    node, rows = ALL[name](random), rows_in_disorder(random, height)
     final = random.random() < 0.5
 
     one, other = (run(node, rows, cuts(random), final=final) for _ in range(2))

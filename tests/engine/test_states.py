@@ -40,6 +40,7 @@ CASES: dict[str, tuple[pl.Expr, pl.DataType, list[Any]]] = {
     "var of far ones": (x.var(), pl.Float64(), [1e8, 1e8 + 2, 1e8 + 4]),
     "var with infinity first": (x.var(), pl.Float64(), [INF, 1.0, 2.0]),
     "var with infinity last": (x.var(), pl.Float64(), [1.0, 2.0, INF]),
+    "var of a huge one": (x.var(ddof=0), pl.Float64(), [1e200, None]),
     "std": (x.std(), pl.Int64(), [1, 4, None, -2, 7]),
     "any": (x.any(), pl.Boolean(), [False, None, True, False]),
     "any of false": (x.any(), pl.Boolean(), [False, None, False]),
@@ -73,6 +74,21 @@ def test_values_of_every_kind_come_to_the_same_wherever_they_are_cut(name: str):
         for piece in cut(rows, lengths):
             lab.step(piece)
         assert_same(lab.frame().drop(KEY), expected)
+
+
+def test_a_lone_null_behind_a_filter_does_not_vary():
+    wide = x.filter(w).var(ddof=0).alias("found")
+    rows = table(
+        [1.0] * 5,
+        x=pl.Series([None, 3, 5, 8, None], dtype=pl.Int16),
+        k=["a", "b", "b", "c", "d"],
+        w=[True, True, True, True, True],
+    )
+    lab = Lab(window(Source("lab"), [wide], by=("k",)))
+
+    lab.step(rows)
+
+    assert lab.frame().get_column("found").to_list() == [None, 1.0, 0.0, None]
 
 
 def test_a_window_that_takes_the_place_of_a_closed_one_begins_from_nothing():

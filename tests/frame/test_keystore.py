@@ -177,6 +177,30 @@ def test_who_watches_does_not_make_each_change_cost_the_whole_frame(keep: Keep):
     assert made.held().height == 10
 
 
+@pytest.mark.parametrize(
+    "keep", [Keep(rows=50), Keep(age=Span(0, 49_000_000))], ids=["rows", "age"]
+)
+def test_a_full_frame_that_moves_on_lets_its_oldest_rows_go_without_settling(
+    keep: Keep,
+):
+    made = store(keep)
+    made.put(change({(t, "a"): 0 for t in range(50)}, set()))
+    made.held().frame()
+
+    for second in range(50, 80):
+        put = made.put(change({(second, "a"): 1, (49, "a"): 2}, set()), watched=True)
+        assert put.forgotten == 1
+        held = made.held()
+        assert isinstance(held, keystore.HeldKeys)
+        assert not held.settled
+
+    assert [at for at, _, _ in content(made)] == [moment(t) for t in range(30, 80)]
+    # A key that went comes again: it is too old, and goes again.
+    back = made.put(change({(3, "a"): 1}, set()), watched=True)
+    assert back.forgotten == 1
+    assert made.held().height == 50
+
+
 @settings(deadline=None, max_examples=60)
 @given(steps, st.randoms(use_true_random=False))
 def test_a_snapshot_taken_earlier_never_changes(changes: Steps, chance: random.Random):

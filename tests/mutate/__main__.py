@@ -16,11 +16,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import NamedTuple
 
 from tests.mutate.listed import MUTANTS
@@ -43,23 +44,25 @@ class Verdict(NamedTuple):
 
 
 class Copies:
-    """Copies of the package and its tests, one for each that works at the same time."""
+    """Copies of the package and its tests, one for each that works at the same time.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._mine = threading.local()
-        self._numbers = itertools.count()
-        self._lock = threading.Lock()
+    All are made at once, so that they are of one moment.
+    """
 
-    def here(self) -> Path:
-        """The copy of the calling thread."""
-        if not hasattr(self._mine, "path"):
-            with self._lock:
-                number = next(self._numbers)
-            self._mine.path = self._folder / str(number)
-            made(self._mine.path)
-        path: Path = self._mine.path
-        return path
+    def __init__(self, folder: Path, count: int) -> None:
+        self._free: SimpleQueue[Path] = SimpleQueue()
+        for number in range(count):
+            made(folder / str(number))
+            self._free.put(folder / str(number))
+
+    @contextmanager
+    def one(self) -> Iterator[Path]:
+        """A copy that nobody else has."""
+        folder = self._free.get()
+        try:
+            yield folder
+        finally:
+            self._free.put(folder)
 
 
 def made(folder: Path) -> None:
@@ -79,14 +82,14 @@ def tried(mutant: Mutant, copies: Copies) -> Verdict:
         code = mutant.applied()
     except LookupError as error:
         return Verdict(mutant, "GONE", 0, str(error))
-    folder = copies.here()
-    place = folder / "streamlab" / mutant.file
-    original = place.read_text("utf-8")
-    put(place, code)
-    try:
-        status, output = tested(folder, mutant.tests)
-    finally:
-        put(place, original)
+    with copies.one() as folder:
+        place = folder / "streamlab" / mutant.file
+        original = place.read_text("utf-8")
+        put(place, code)
+        try:
+            status, output = tested(folder, mutant.tests)
+        finally:
+            put(place, original)
     words = {0: "SURVIVED", _TESTS_FAILED: "killed", None: "killed (stuck)"}
     word = words.get(status, "BROKEN")
     return Verdict(mutant, word, time.monotonic() - begun, output)
@@ -137,9 +140,10 @@ def main() -> int:
     given = parser.parse_args()
     mutants = wanted(given.only)
     with tempfile.TemporaryDirectory() as folder:
-        copies = Copies(Path(folder))
+        copies = Copies(Path(folder), given.jobs)
         whole = sorted({test for each in mutants for test in each.tests})
-        status, output = tested(copies.here(), whole)
+        with copies.one() as place:
+            status, output = tested(place, whole)
         if status:
             _SAY(f"the tests fail without any mutant:\n{output}\n")
             return 1

@@ -224,9 +224,9 @@ LATE = (
     ),
     Mutant(
         "late by the wrong sign",
-        "engine/window.py",
-        "(limit - ends)[at]",
-        "(ends - limit)[at]",
+        _VERDICT,
+        "by = pl.Series(LATE_BY, pairs.behind)",
+        "by = pl.Series(LATE_BY, -pairs.behind)",
         "`_late_by` misleads whoever sets a lateness by it",
         _WINDOWS,
     ),
@@ -241,8 +241,8 @@ LATE = (
     Mutant(
         "a record that explodes counts for the worst of its rows",
         _VERDICT,
-        "every = (good, late, expired, none, ",
-        "every = (good, expired, late, none, ",
+        "every = (good, late, expired, none, ~(good | late | expired | none))",
+        "every = (good, expired, late, none, ~(good | late | expired | none))",
         "late and expired records change places",
         ("tests/engine/test_needs.py", "tests/engine/test_windows.py"),
     ),

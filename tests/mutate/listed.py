@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from tests.mutate.hopping import HOPPING
+from tests.mutate.joins import JOINS
+from tests.mutate.keyed import KEYED
 from tests.mutate.late import LATE
 from tests.mutate.mutant import Mutant
+from tests.mutate.order import ORDER
 from tests.mutate.states import STATES
 from tests.mutate.windows import WINDOWS
 
-MUTANTS: tuple[Mutant, ...] = (*LATE, *WINDOWS, *STATES)
+MUTANTS: tuple[Mutant, ...] = (
+    *LATE,
+    *WINDOWS,
+    *HOPPING,
+    *STATES,
+    *KEYED,
+    *ORDER,
+    *JOINS,
+)

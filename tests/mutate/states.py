@@ -34,18 +34,6 @@ _MERGES = (
         "count() is len()",
     ),
     _state(
-        "nulls are no rows",
-        "return [value.len()]",
-        "return [value.count()]",
-        "len() is count()",
-    ),
-    _state(
-        "unsigned sums are signed",
-        "np.uint64 if self._dtype == np.uint64 else wide",
-        "wide",
-        "sums of UInt64 beyond 2^63 fail or turn negative",
-    ),
-    _state(
         "min and max are swapped in a batch",
         "value.min() if self._least else value.max()",
         "value.max() if self._least else value.min()",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tests.mutate.mutant import Mutant
 
-_TESTS = ("tests/engine/test_windows.py",)
-_NEEDS = ("tests/engine/test_needs.py",)
-_FRAMES = ("tests/engine/test_frames.py",)
-_KEPT = ("tests/engine/test_kept.py",)
+_TESTS = ("tests/engine/test_windows.py", "tests/engine/test_edges.py")
+_NEEDS = ("tests/engine/test_needs.py", "tests/engine/test_edges.py")
+_FRAMES = ("tests/engine/test_edges.py", "tests/engine/test_frames.py")
+_KEPT = ("tests/engine/test_kept.py", "tests/engine/test_edges.py")
 _FILE, _ACCOUNT = "engine/window.py", "engine/needs.py"
 _KEYED = "engine/keyed.py"
 
@@ -33,8 +33,8 @@ _CLOSING = (
     ),
     _window(
         "late rows go in all the same",
-        "good = good & ~missed",
-        "pass",
+        "            good = good & ~missed\n",
+        "",
         "what was delivered as closed changes afterwards",
     ),
     _window(
@@ -73,11 +73,13 @@ _CLOSING = (
         "pass",
         "nothing closes",
     ),
-    _window(
+    Mutant(
         "judging moves the watermark",
+        _FILE,
         "watermark = self._watermark.copy()",
         "watermark = self._watermark",
         "a batch that fails and is judged again finds its own rows late",
+        ("tests/engine/test_states.py",),
     ),
     _window(
         "closing windows take the room of open ones",
@@ -170,8 +172,8 @@ _CLOSING = (
     Mutant(
         "seed rows of an idle partition are late",
         "engine/graph.py",
-        "source = Batch(rows, self._holding | set(parts), self._ended)",
-        "source = Batch(rows, self._holding, self._ended)",
+        "holding = self._holding | set(parts)",
+        "holding = self._holding",
         "a frame made later leaves out what its parent had in time",
         _TESTS,
     ),

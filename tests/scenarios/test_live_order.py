@@ -11,8 +11,10 @@ import streamlab as sl
 from streamlab.errors import (
     LatenessNeededError,
     ModeError,
+    NotIncrementalError,
     RevisingFrameError,
     SpanError,
+    StreamFailedError,
     UsageError,
 )
 from tests.scenarios.lab import moment, row, topic
@@ -102,3 +104,138 @@ def test_a_reader_that_goes_on_is_given_the_rows_that_waited(name: str):
 
     assert ordered.wait(count=3)["time"].to_list() == [moment(2), moment(4)]
     again.stop()
+
+
+# -- looking back --------------------------------------------------------------------------
+
+MIXED = [row(1, 10.0), row(3, 30.0, "B"), row(2, 15.0), row(4, 15.0), row(9, 20.0, "B")]
+
+
+def test_rows_in_order_may_look_back(name: str):
+    live = sent(name, MIXED).live(start="earliest")
+    ordered = live.in_order("2s")
+
+    steps = ordered.with_columns(
+        step=pl.col("price").diff(),
+        mine=(pl.col("price").diff() / pl.col("price").shift()).over("symbol"),
+        lately=pl.col("price").rolling_sum_by("time", "2s"),
+    )
+    some = steps.filter(pl.col("price") > pl.col("price").shift().over("symbol"))
+    few = ordered.select("symbol", before=pl.col("price").shift(1, fill_value=0))
+
+    found = steps.wait()
+    assert found["step"].to_list() == [None, 5.0, 15.0, -15.0]
+    assert found["mine"].to_list() == [None, 0.5, None, 0.0]
+    assert found["lately"].to_list() == [10.0, 25.0, 45.0, 45.0]
+    assert some.wait()["price"].to_list() == [15.0]
+    assert few.wait().rows() == [("A", 0.0), ("A", 10.0), ("B", 15.0), ("A", 30.0)]
+    assert some.stats.operator.filtered == 3
+    assert some.steps == f"{name} → in order 2s → with_columns → filter"
+
+
+def test_windows_come_in_order_when_they_close_and_may_look_back(name: str):
+    live = sent(name, [row(second) for second in range(60)]).live(start="earliest")
+    closed = live.window("10s", lateness="1s").agg(n=pl.len()).closed
+
+    grown = closed.with_columns(all=pl.col("n").cum_sum())
+
+    assert grown.wait()["all"].to_list() == [10, 20, 30, 40, 50]
+
+
+def test_a_frame_made_later_begins_with_what_its_parent_keeps(name: str):
+    source = sent(name, MIXED)
+    ordered = source.live(start="earliest").in_order("2s")
+    ordered.wait()
+
+    steps = ordered.with_columns(step=pl.col("price").diff())
+    source.send([row(20)])
+
+    assert steps.wait()["step"].to_list() == [None, 5.0, 15.0, -15.0, 5.0]
+
+
+def test_parity_holds_for_rows_in_order_and_what_looks_back(name: str):
+    records = [row(at + (at * 7 % 5), float(at), "ABC"[at % 3]) for at in range(200)]
+    records += [row(3, 7.0), row(999)]
+    live = sent(name, records, partitions=2).live(start="earliest")
+    ordered = live.in_order("2s")
+    steps = ordered.with_columns(
+        step=pl.col("price").diff().over("symbol"),
+        mean=pl.col("price").rolling_mean_by("time", "5s").over("symbol"),
+        volatility=pl.col("price").pct_change().rolling_std(5).over("symbol"),
+    )
+    steps.wait()
+
+    for frame in (ordered, steps, steps.filter(pl.col("step") > 0)):
+        assert frame.check_parity().startswith("equal")
+
+
+def refused(frame: Any, **named: pl.Expr) -> str:
+    with pytest.raises(NotIncrementalError) as caught:
+        frame.with_columns(**named)
+    return str(caught.value)
+
+
+def test_rows_out_of_order_can_not_look_back_and_are_told_how(name: str):
+    live = sent(name, MIXED).live(start="earliest")
+    live.wait()
+    price = pl.col("price")
+
+    assert refused(live, ret=price.shift()) == (
+        'with_columns(ret=…): pl.col("price").shift(1) looks at another row, and the next '
+        'batch would not see it. In event-time order: live.in_order("2s").with_columns(ret=… '
+        '.over("symbol")). Per window: live.window(…). Over what is kept, every tick: '
+        "live.recompute(lambda lf: …)."
+    )
+    assert 'live.in_order("2s").with_columns(ret=…).' in refused(
+        live, ret=price.shift().over("symbol")
+    )
+    counts = live.window("10s").agg(n=pl.len())
+    assert ".closed of the window" in refused(counts, m=pl.col("n").diff())
+
+
+def test_what_looks_ahead_or_remembers_all_is_refused_in_order_too(name: str):
+    live = sent(name, MIXED).live(start="earliest")
+    live.wait()
+    ordered = live.in_order("2s")
+    price = pl.col("price")
+
+    ahead = "looks ahead, at rows that have not come yet"
+    assert ahead in refused(ordered, a=price.shift(-1))
+    assert ahead in refused(ordered, a=price.rolling_mean(3, center=True))
+    assert ahead in refused(ordered, a=price.cum_sum(reverse=True))
+    assert ahead in refused(ordered, a=price.backward_fill().over("symbol"))
+    assert ahead in refused(live, a=price.shift(-1))
+    assert refused(ordered, a=price / price.mean().over("symbol")) == (
+        'with_columns(a=…): pl.col("price").mean() is made of all rows, and more will come. '
+        "Per window: live.window(…). Over what is kept, every tick: "
+        "live.recompute(lambda lf: …)."
+    )
+    assert "Once each: live.unique" in refused(ordered, a=price.is_first_distinct())
+
+
+def test_a_group_can_not_rebuild_what_looks_back(name: str):
+    source = sent(name, MIXED)
+    live = source.live(start="earliest", group="g", mode="resumable")
+    live.wait()
+
+    with pytest.raises(
+        ModeError, match=r"with_columns\(a=…\) looks back, maybe as far"
+    ):
+        live.in_order("2s").with_columns(a=pl.col("price").shift())
+
+
+def test_a_column_that_does_not_rise_with_event_time_fails_the_frame(name: str):
+    source = topic(name)
+    live = source.live()
+    ordered = live.in_order("1s")
+    wrong = ordered.with_columns(
+        m=pl.col("price").rolling_mean_by(pl.col("price").cast(pl.Int64), "5i")
+    )
+
+    source.send([row(1, 9.0), row(5)])
+    live.wait(count=2)
+    source.send([row(6, 3.0), row(9)])
+    with pytest.raises(
+        StreamFailedError, match="'price' does not rise with event time"
+    ):
+        wrong.wait(count=4)
