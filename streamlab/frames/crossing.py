@@ -127,8 +127,9 @@ class Crossing:
         line = self._lines.get(id(tap.node))
         if line is None or turn != tap.turn:
             return
-        if line.early or not self._pipeline.step_other(tap.node, batch):
-            line.early.append(batch)
+        line.early.append(batch)
+        self._settle()
+        if line.early:
             self._hold(line)
 
     def anew(self, tap: Tap) -> None:

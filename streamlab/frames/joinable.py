@@ -27,6 +27,7 @@ class Joinable(Pipeline):
         if graph is None or all(member.handle is None for member in joined):
             return False
         told = self._put_derived(graph.step_other(node, batch))
+        told = self._hold_state() | told
         shrink_to_fit(self.members, self.budget, told)
         self._publish()
         for member, change in told.items():
@@ -40,6 +41,7 @@ class Joinable(Pipeline):
         joined = self._joined(node)
         for member in joined:
             self.failed(member, error)
+        self._hold_state()
         self._publish()
         for member in joined:
             member.tell(appended(pl.DataFrame()))
@@ -57,6 +59,7 @@ class Joinable(Pipeline):
             self._wiring.graph.forget_other(node)
         for member in joined:
             self._wiring.connect(member, self.published.done)
+        told = self._hold_state() | told
         self._publish()
         for member, change in told.items():
             member.tell(change)

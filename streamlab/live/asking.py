@@ -241,10 +241,13 @@ def judging(node: nodes.Node) -> nodes.Window | nodes.InOrder | None:
 
 
 def explain(node: nodes.Node, schema: pl.Schema | None) -> str:
-    """One line per step; a window and a running group say how each aggregate is kept."""
+    """One line per step; a window and a running group say how each aggregate is kept, a join
+    what it is joined with.
+    """
     lines = []
     for step in nodes.chain(node):
         lines.append(nodes.label(step))
+        lines.extend(_joined_with(step))
         if isinstance(step, nodes.GroupBy) and step.compacted:
             lines.append("    the newest row of each key: kept in the frame itself")
         elif isinstance(step, nodes.Revising) and schema is not None:
@@ -256,6 +259,23 @@ def explain(node: nodes.Node, schema: pl.Schema | None) -> str:
                 for agg in step.aggs
             )
     return "\n".join(lines)
+
+
+def _joined_with(step: nodes.Node) -> list[str]:
+    """What the second input is, and what is kept of it."""
+    if isinstance(step, nodes.StaticJoin):
+        return [f"    with a table of {step.table.height:,} rows"]
+    if not isinstance(step, nodes.TwoSided):
+        return []
+    lines = [f"    with {nodes.steps(step.other)}"]
+    if isinstance(step, nodes.Join):
+        held = "rows of it that a row to come may want: those of the last"
+        newest = step.kind == "asof" and step.strategy == "backward"
+        more = ", of older ones the newest of each key" if newest else ""
+        lines.append(f"    kept: {held} {step.tolerance.text}{more}")
+    else:
+        lines.append("    kept: rows of either side until the other has come as far")
+    return lines
 
 
 def lateness_advice(feed: Feed, window: nodes.Window) -> str:
