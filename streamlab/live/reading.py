@@ -183,8 +183,11 @@ class Reading(AltairData):
         return asking.stats(self._feed, self._member)
 
     def explain(self) -> str:
-        """How it is worked out: its steps, and what each window keeps."""
-        return asking.explain(self._node, self._feed.spec.source.schema)
+        """How it is worked out: its steps, what each keeps, and how much that is now."""
+        from streamlab.live.explaining import explain
+
+        held = {} if self._made is None else self.stats.operator.state
+        return explain(self._node, self._feed.spec.source.schema, held)
 
     def lateness(self) -> pl.DataFrame:
         """How late rows are: a row per partition, and one for all.

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from streamlab.engine import states, window
+from streamlab.engine import pending, states, unique, window
 from streamlab.engine.aggregator import Aggregator
 from streamlab.engine.keys import Slots
 from streamlab.engine.rowwise import Chain
@@ -87,13 +87,22 @@ def one_too_many(right: Any, self: Any, rows: pl.DataFrame, *more: Any) -> Any:
     return found._replace(rows=found.rows.with_columns(pl.col("price") + 1))
 
 
-def reversed_order(right: Any, self: Any, slots: Any, starts: Any) -> Any:
-    found = right(self, slots, starts)
+def reversed_order(right: Any, self: Any, *given: Any) -> Any:
+    found = right(self, *given)
     return {n: c.reverse() if n == "middle" else c for n, c in found.items()}
 
 
 def never(right: Any, self: Any, end: int) -> Any:
     return right(self, min(end, 0))
+
+
+def backwards(right: Any, self: Any, before: int) -> Any:
+    return [piece.reverse() for piece in right(self, before)]
+
+
+def without_last(right: Any, result: Any, passed: Any) -> Any:
+    rows = right(result, passed)
+    return rows.filter(pl.col("price") != 1.0)
 
 
 A_WINDOW = "row window_start=2026-01-01 00:00:00+00:00, symbol='A'"
@@ -145,6 +154,21 @@ FAULTS: Mapping[str, Fault] = {
         lambda live: live.with_columns(twice=price * 2),
         bent(Chain, "_read", one_too_many),
         ("row 0", "column 'price'", "1.0 in the live frame, 0.0 in batch"),
+    ),
+    "rows in the wrong order": Fault(
+        lambda live: live.in_order("5s"),
+        bent(pending.Pending, "release", backwards),
+        ("row 0 ", "column ", "in the live frame"),
+    ),
+    "a running sum that forgets": Fault(
+        lambda live: live.group_by("symbol").agg(total=price.sum()),
+        bent(states.Sum, "merge", of_first),
+        ("row symbol='A'", "column 'total'", "in the live frame, 380.0 in batch"),
+    ),
+    "a first row that does not pass": Fault(
+        lambda live: live.unique("price"),
+        bent(unique, "_chosen", without_last),
+        ("row 1 ", "column 'time': 2026-01-01 00:00:02", "2026-01-01 00:00:01"),
     ),
     "windows that never close": Fault(
         lambda live: windows(live).closed,
