@@ -30,7 +30,7 @@ from streamlab.live.frame import LiveFrame
 from streamlab.records import Records
 from streamlab.replay import recording
 from streamlab.views.status import status_line
-from tests.scenarios.lab import EPOCH_MS, moment, put, row, topic
+from tests.scenarios.lab import EPOCH_MS, TYPES, moment, put, row, topic
 
 numbers = itertools.count()
 START = "2026-01-01 00:00Z"
@@ -141,6 +141,21 @@ def test_records_of_several_partitions_come_in_the_order_of_their_times(name: st
     day.step("1m")
 
     assert seconds(live) == [1, 2, 3, 3, 4, 5, 6, 7, 7, 7]
+
+
+def test_records_that_can_not_be_decoded_do_not_disturb_the_order(name: str):
+    source = topic(name, 2, schema=TYPES, format="json")
+    at(name, 0, 1, 4)
+    put(name, 0, [b"{"], [EPOCH_MS + 6_000])
+    at(name, 0, 5)
+    at(name, 1, 2, 5.5, 6, 7)
+    day = sl.clock(speed=0)
+    live = source.live(clock=day)
+
+    day.step("1m")
+
+    assert seconds(live) == [1, 2, 4, 5.5, 5, 6, 7]
+    assert live.errors.df["_offset"].to_list() == [2]
 
 
 def test_a_record_never_overtakes_one_before_it_in_its_partition(name: str):
