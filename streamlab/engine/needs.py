@@ -36,7 +36,10 @@ class Needs:
 
     def __init__(self) -> None:
         """No window is open."""
-        self._first: dict[int, dict[int, Place]] = {}
+        # By window and partition, when the record came, and its place: places alone tell no
+        # order, as a producer's timestamps may go back.
+        self._first: dict[int, dict[int, tuple[int, Place]]] = {}
+        self._came = 0
 
     def add(
         self, starts: Int64s, parts: NDArray[Any], stamps: Int64s, seqs: Int64s
@@ -46,13 +49,15 @@ class Needs:
             mine = np.flatnonzero(parts == part)
             distinct, places = np.unique(starts[mine], return_index=True)
             for start, at in zip(distinct.tolist(), places.tolist(), strict=True):
-                row = mine[at]
+                row = int(mine[at])
                 window = self._first.setdefault(start, {})
-                window.setdefault(part, (int(stamps[row]), int(seqs[row])))
+                place = int(stamps[row]), int(seqs[row])
+                window.setdefault(part, (self._came + row, place))
+        self._came += len(parts)
 
     def absorb(self, one: int, other: int) -> None:
         """A window has become part of another one."""
-        keep_oldest(self._first.setdefault(one, {}), self._first.pop(other, {}))
+        _keep_first(self._first.setdefault(one, {}), self._first.pop(other, {}))
 
     def forget(self, starts: Int64s) -> None:
         """These windows are over."""
@@ -61,10 +66,17 @@ class Needs:
 
     def oldest(self) -> dict[int, Place]:
         """Per partition the oldest record that an open window needs."""
-        found: dict[int, Place] = {}
+        found: dict[int, tuple[int, Place]] = {}
         for window in self._first.values():
-            keep_oldest(found, window)
-        return found
+            _keep_first(found, window)
+        return {part: place for part, (_, place) in found.items()}
+
+
+def _keep_first(
+    found: dict[int, tuple[int, Place]], more: Mapping[int, tuple[int, Place]]
+) -> None:
+    for part, each in more.items():
+        found[part] = min(each, found.get(part, each))
 
 
 class Bounds(NamedTuple):

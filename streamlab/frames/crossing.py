@@ -1,6 +1,6 @@
 """FRAME: the left side of joins across two sources: what comes from the other one.
 
-Everything but `wake` and `submit` belongs to the left source's worker.
+All but what may be asked from any thread belongs to the left source's worker.
 """
 
 from __future__ import annotations
@@ -69,6 +69,10 @@ class Crossing:
         """As `Into`."""
         self._changed()
 
+    def has(self, node: Node) -> bool:
+        """Whether the rows of a second input come, or have come."""
+        return id(node) in self._lines
+
     def finished(self, node: Node) -> bool:
         """Whether all second inputs of `node` are at their end, and joined."""
         lines = [self._lines.get(id(each)) for each in others(node)]
@@ -126,7 +130,6 @@ class Crossing:
         if line.early or not self._pipeline.step_other(tap.node, batch):
             line.early.append(batch)
             self._hold(line)
-        self._changed()
 
     def anew(self, tap: Tap) -> None:
         """As `Into`."""
@@ -135,7 +138,6 @@ class Crossing:
             line.early.clear()
             self._hold(line)
             self._pipeline.rejoin(tap.node)
-            self._changed()
 
     def over(self, tap: Tap, error: BaseException) -> None:
         """As `Into`."""
@@ -145,7 +147,6 @@ class Crossing:
         self._drop(line)
         name = source_of(tap.node).name
         self._pipeline.lost_other(tap.node, _told(name, error))
-        self._changed()
 
     def _settle(self) -> None:
         """After every change of the left side: what is not needed goes, what can is joined."""

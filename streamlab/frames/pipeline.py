@@ -35,13 +35,7 @@ from streamlab.frames.rowstore import RowStore
 from streamlab.frames.store import Budget, Held, Keep
 from streamlab.frames.wiring import Wiring
 from streamlab.intake import Intake, Taken
-from streamlab.plans.nodes import (
-    Errors,
-    Late,
-    Node,
-    Source,
-    label,
-)
+from streamlab.plans.nodes import Errors, Late, Node, Source, label
 from streamlab.records import Offset, Partition, Records
 
 ERRORS_KEPT = Keep(rows=10_000)
@@ -256,9 +250,6 @@ class Pipeline:
             self._publish(done)
             self.outlets.put(number, {})
             return None
-        # By rising partition, not as they come first: rows of equal time go by this number.
-        for partition in sorted(done.keys() | holding):
-            self.intake.number(partition)
         taken = self.intake.take(blocks)
         self.counts.add(taken)
         if taken.rows.height:

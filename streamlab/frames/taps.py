@@ -44,7 +44,7 @@ class Into(Protocol):
         ...
 
     def wake(self) -> None:
-        """Whoever waits looks again; on the I/O loop."""
+        """Whoever waits looks again; from any thread."""
         ...
 
 
@@ -131,7 +131,7 @@ class Tap:
         self._send(lambda: self._into.over(self, error))
 
     def wake(self) -> None:
-        """The right side has moved; on the I/O loop."""
+        """The right side has moved; from any thread."""
         self._into.wake()
 
     def close(self) -> None:
@@ -153,7 +153,9 @@ class Tap:
             finally:
                 with self._lock:
                     self._waiting -= 1
+                # Only now, or who waits for the tap to be empty would look too early.
                 self._moved()
+                self._into.wake()
 
         try:
             self._into.submit(deliver)

@@ -93,27 +93,39 @@ class Verbs(Reading):
         self,
         every: Any = None,
         *,
+        gap: Any = None,
         by: str | Iterable[str] | None = None,
         on: str | None = None,
+        period: Any = None,
         offset: Any = None,
         time_zone: str = "UTC",
         lateness: Any = None,
         max_ahead: Any = "1h",
     ) -> WindowBuilder[Self]:
-        """Tumbling windows `[start, start + every)` over event time; `.agg(…)` makes the frame.
+        """Windows over event time; `.agg(…)` makes the frame.
+
+        Tumbling ones `[start, start + every)`: `window("10s")`. Hopping ones
+        `[start, start + period)`, begun at every `every`: `window("10s", period="1m")`; a record
+        belongs to all that hold it. Sessions, which last as long as rows of a key are less than
+        `gap` apart: `window(gap="30s", by="user")`.
 
         Args:
-            every: length: "10s", "1d", a `timedelta`; an integer for an integer `on`.
+            every: from one start to the next: "10s", "1d", "1mo", a `timedelta`; an integer for
+                an integer `on`.
+            gap: of sessions: a row so long after the last one, or longer, begins a new session.
+                A session's `window_end` is its last row's time and the gap.
             by: further columns to group by.
             on: column of event time, if it is not the source's.
+            period: a window's length, if it is not `every`.
             offset: moves the starts.
-            time_zone: where windows of a day and longer begin.
+            time_zone: where windows of a day and longer begin, and days and months are counted.
             lateness: how far a row may trail the newest of its partition before its window
                 closes; None never closes a window that is still kept.
             max_ahead: a row dated further ahead of its broker's timestamp is rejected.
 
         Raises:
             SpanError: a span can't be read.
+            UsageError: arguments of two kinds of windows, or far too many windows a record.
             RevisingFrameError: this frame's own rows are revised.
         """
         self._refuse_revised("window")
@@ -121,8 +133,10 @@ class Verbs(Reading):
         spec = window_spec(
             self,
             every=every,
+            gap=gap,
             by=by,
             on=on,
+            period=period,
             offset=offset,
             time_zone=time_zone,
             lateness=lateness,

@@ -50,6 +50,15 @@ def test_what_a_closed_window_needed_is_needed_no_more():
     assert graph.low.plans == {fingerprint(node): Bounds(10 * SECOND, None)}
 
 
+def test_the_oldest_record_is_the_first_that_came_whatever_its_timestamp_says():
+    graph = Graph(committing=True)
+    rows = table([1, 12, 3], stamps=[9, 8, 7])
+
+    run(graph, counting(), rows)
+
+    assert graph.low.oldest == {0: (9000, 0)}
+
+
 def test_a_row_that_a_filter_holds_back_is_not_needed():
     graph = Graph(committing=True)
     kept = Filter(SOURCE, (pl.col("x") > 1,))

@@ -135,6 +135,23 @@ def test_a_key_passes_again_when_it_is_far_enough_from_all_that_passed():
     assert one.counts["expired"] == 1
 
 
+@pytest.mark.parametrize("lengths", [[9], [1] * 9, [2, 3]])
+@pytest.mark.parametrize(
+    ("time", "passes"),
+    [(4.9, False), (5, True), (5.1, False), (14.9, False), (15, True)],
+)
+def test_a_row_among_several_that_passed_is_compared_with_both_its_neighbours(
+    lengths: list[int], time: float, *, passes: bool
+):
+    # Partition 1 is silent, so no row is too old.
+    one = One(Unique(SOURCE, ("k",), seconds(5)))
+
+    for piece in cut(table([0, 10, time], k=["a"] * 3, x=[0, 1, 2]), lengths):
+        one.step(piece, PARTS)
+
+    assert (2 in one.lines().get_column("x")) is passes
+
+
 def test_a_row_that_waited_too_long_is_expired_though_it_may_be_the_first():
     one = One(Unique(SOURCE, ("k",), seconds(5)))
     one.step(table([20, 15, 14.9], k=["a", "b", "c"]))

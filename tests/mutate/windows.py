@@ -182,8 +182,8 @@ _CLOSING = (
 _NEEDED = (
     _need(
         "the newest record is needed",
-        "window.setdefault(part, (int(stamps[row]), int(seqs[row])))",
-        "window[part] = (int(stamps[row]), int(seqs[row]))",
+        "window.setdefault(part, (self._came + row, place))",
+        "window[part] = (self._came + row, place)",
         "a restart rebuilds windows with a part of their rows",
     ),
     _need(
