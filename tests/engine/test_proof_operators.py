@@ -23,7 +23,7 @@ from tests.engine.plans import (
 )
 from tests.engine.proof import Ran, assert_equal_to_batch, run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # CI tries thousands of cases
 SEED = st.integers(0, 2**32)
 
 
