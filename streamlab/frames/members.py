@@ -18,7 +18,15 @@ from streamlab.frames.rowstore import RowStore
 from streamlab.frames.store import Budget, Held, Keep
 from streamlab.intake import Taken
 from streamlab.observed import Failure
-from streamlab.plans.nodes import Errors, Node, Recompute, is_keyed, window_of
+from streamlab.plans.nodes import (
+    Errors,
+    GroupBy,
+    Node,
+    OuterJoin,
+    Recompute,
+    is_keyed,
+    reviser_of,
+)
 from streamlab.records import Offset, Partition
 
 log = logging.getLogger("streamlab")
@@ -46,6 +54,12 @@ class OperatorCounts:
         self.rejected += its.rejected
         self.late += its.late
         self.expired += its.expired
+
+
+def _beside(node: Node) -> int:
+    """Rows that are no record's: those of a table that wait for a match."""
+    reviser = reviser_of(node)
+    return reviser.table.height if isinstance(reviser, OuterJoin) else 0
 
 
 def appended(rows: pl.DataFrame) -> Change:
@@ -78,7 +92,7 @@ class Member:
         self.node = node
         self.key = is_keyed(node)
         if self.key and keep == Keep():
-            keep = Keep(rows=KEYED_ROWS)
+            keep = Keep(rows=KEYED_ROWS + _beside(node))
         self.keep = keep
         self.handle: int | None = None
         self.failure: Failure | None = None
@@ -103,7 +117,7 @@ class Member:
         """Make the store, now that the columns are known (hidden ones included)."""
         empty = pl.DataFrame(schema=schema)
         if self.key:
-            by_key = window_of(self.node) is not None
+            by_key = not isinstance(reviser_of(self.node), GroupBy)
             rules = KeyRules(self.key, self.keep, by_key)
             self._store = KeyStore(empty, rules, self._budget)
         else:
@@ -114,6 +128,14 @@ class Member:
     def store(self) -> Store | None:
         """Its rows; None until the columns are known."""
         return self._store
+
+    def foresee(self, first: Outcome) -> None:
+        """What it will begin with, shown before its first record."""
+        if self._store is None:
+            self.open(first.change.added.schema)
+        self.hidden_key = first.hidden_key
+        if first.change.added.height:
+            self.put(first.change)
 
     def put(self, change: Change) -> Change:
         """Take a change into the store; returns it with what was forgotten."""

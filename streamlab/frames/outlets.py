@@ -161,10 +161,22 @@ class Outlets:
             others = [f for f in self._others if not f.over or f.what != follower.what]
             self._others = [*others, follower]
 
-    def put(self, number: int, told: Mapping[Member, Change]) -> None:
-        """Hand a micro-batch's changes to the sinks; on the worker."""
-        for outlet in self.all:
-            outlet.put(number, told.get(outlet.member))
+    def put(
+        self,
+        number: int,
+        told: Mapping[Member, Change],
+        begun: Mapping[Member, Change] | None = None,
+    ) -> None:
+        """Hand a micro-batch's changes to the sinks and joins; on the worker.
+
+        Args:
+            number: of the micro-batch.
+            told: what it did.
+            begun: what frames began with, just before.
+        """
+        for changes in (begun or {}, told):
+            for outlet in self.all:
+                outlet.put(number, changes.get(outlet.member))
         for tap in self.taps:
             tap.put()
 
