@@ -40,7 +40,8 @@ class Change(NamedTuple):
     """What one micro-batch did to a frame.
 
     An *append* frame's rows never change. A *keyed* frame has key columns, and a later row of
-    the same key replaces the earlier one.
+    the same key replaces the earlier one; code gets the key columns of a frame that doesn't show
+    them as well.
 
     Attributes:
         added: append frame: the new rows. Keyed frame: new or changed rows, whole, at most one

@@ -91,11 +91,9 @@ class OuterStage:
 
     def _join(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The joined rows in order, with the places of both sides; changes nothing."""
-        left = without(rows, (*HIDDEN, ROW))
-        keys = self.node.options["left_on"]
-        # An expression is worked out over as many rows as polars computes alike.
-        plain = all(isinstance(key, str) for key in keys)
-        left = numbered(left) if plain else fed(left)
+        left = numbered(without(rows, (*HIDDEN, ROW)))
+        if any(isinstance(key, pl.Expr) for key in self.node.options["left_on"]):
+            left = fed(left)  # worked out over as many rows as polars computes alike
         found = self._polars(left, self._candidates(left))
         return found.filter(pl.col(ROW) < rows.height).sort(
             ROW, _PLACE, nulls_last=True

@@ -110,6 +110,7 @@ class Member:
         self._budget = budget
         self._store: Store | None = None
         self._listeners: list[Listener] = []
+        self._followers: list[Listener] = []
         self._lock = threading.Lock()
         self.held = Held([pl.DataFrame()], 0)
 
@@ -168,15 +169,21 @@ class Member:
         names = [name for name in frame.columns if name not in self.hidden_key]
         return frame[names] if names else pl.DataFrame()
 
-    def listen(self, listener: Listener) -> Callable[[], None]:
-        """Tell `listener` of every change; returns the way to stop it."""
+    def listen(self, listener: Listener, *, keys: bool = False) -> Callable[[], None]:
+        """Tell `listener` of every change; returns the way to stop it.
+
+        Args:
+            listener: is told on the worker, and must not block.
+            keys: whether it needs the key columns, those too that are not for show.
+        """
+        among = self._followers if keys else self._listeners
         with self._lock:
-            self._listeners.append(listener)
+            among.append(listener)
 
         def stop() -> None:
             with self._lock:
-                if listener in self._listeners:
-                    self._listeners.remove(listener)
+                if listener in among:
+                    among.remove(listener)
 
         return stop
 
@@ -186,23 +193,29 @@ class Member:
             added=self.display(change.added), removed=shown(change.removed)
         )
 
+    @staticmethod
+    def as_given(change: Change) -> Change:
+        """`change` as code gets it: without its key nobody could apply it."""
+        return change._replace(added=shown(change.added), removed=shown(change.removed))
+
     @property
     def watched(self) -> bool:
         """Whether anybody listens."""
-        return bool(self._listeners)
+        return bool(self._listeners or self._followers)
 
     def tell(self, change: Change) -> None:
         """Hand a change to all listeners, as people see it."""
         with self._lock:
-            listeners = list(self._listeners)
-        if not listeners:
-            return
-        told = self.as_shown(change)
-        for listener in listeners:
-            try:
-                listener(told)
-            except Exception:  # a view that fails must not stop the stream it looks at
-                log.exception("a view of %s failed", self.node)
+            groups = list(self._listeners), list(self._followers)
+        for listeners, way in zip(groups, (self.as_shown, self.as_given), strict=True):
+            told = way(change) if listeners else change
+            for listener in listeners:
+                try:
+                    listener(told)
+                except (
+                    Exception
+                ):  # a view that fails must not stop the stream it looks at
+                    log.exception("a view of %s failed", self.node)
 
     def fail(self, error: BaseException, failure: Failure) -> None:
         """Stop here; the last good version stays."""
@@ -220,6 +233,7 @@ class Member:
         """Let the listeners and the budget go; the rows stay readable."""
         with self._lock:
             self._listeners.clear()
+            self._followers.clear()
         if self._store is not None:
             self._budget.release(self._store)
             self._store = None

@@ -79,7 +79,7 @@ class Outlet:
             some = change is not None and (change.added.height or change.removed.height)
             if change is None or not some or self.error is not None:
                 return
-            self._waiting.append((number, self.member.as_shown(change)))
+            self._waiting.append((number, self.member.as_given(change)))
         try:
             self._thread.submit(self._next)
         except WorkerClosedError:  # it was stopped between two micro-batches

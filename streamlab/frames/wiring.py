@@ -225,8 +225,9 @@ class Wiring:
         self._by_handle[member.handle] = member
         first = graph.first_change(member.handle)
         if first is not None:
+            foreseen = member.store is not None and member.store.height > 0
             put = self._take(member, first)
-            if put is not None and put.added.height:
+            if put is not None and put.added.height and not foreseen:
                 self._begun[member] = put
 
     def _forgotten(self) -> int:

@@ -47,7 +47,8 @@ class Combining(Ordering):
             how: "inner", "left", "semi", "anti" or "cross": rows keep their order; one that
                 becomes several counts once. "right" or "full": rows of the table without a
                 match are there from the beginning, behind all others, and each leaves when its
-                first match comes: a frame whose rows are revised.
+                first match comes: a frame whose rows are revised. It keeps 100,000 rows beside
+                those of the table, and in a `Change` the column `__joined` names a row.
             left_on: keys of this frame.
             right_on: keys of the table.
             suffix: of table columns whose names this frame has too.
