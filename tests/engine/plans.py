@@ -221,7 +221,6 @@ def first_rows(random: Random) -> Unique:
 
 
 PLANS: Mapping[str, Plan] = {
-    "rows joined with all of a table": with_all_of_a_table,
     "row-wise steps": steps_before,
     "exploded rows": exploded,
     "windows": tumbling,
@@ -249,6 +248,7 @@ PLANS: Mapping[str, Plan] = {
 }
 """Plans of one source that give the same however partitions take turns."""
 BY_ARRIVAL: Mapping[str, Plan] = {
+    "rows joined with all of a table": with_all_of_a_table,
     "groups": groups,
     "first rows": first_rows,
 }
