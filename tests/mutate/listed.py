@@ -8,6 +8,7 @@ from tests.mutate.keyed import KEYED
 from tests.mutate.late import LATE
 from tests.mutate.mutant import Mutant
 from tests.mutate.order import ORDER
+from tests.mutate.sessions import SESSIONS
 from tests.mutate.states import STATES
 from tests.mutate.windows import WINDOWS
 
@@ -15,6 +16,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *LATE,
     *WINDOWS,
     *HOPPING,
+    *SESSIONS,
     *STATES,
     *KEYED,
     *ORDER,
