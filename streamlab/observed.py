@@ -38,6 +38,7 @@ class Status:
         version: of the frame.
         notes: further remarks, each a short clause ("keeps 300 rows", "p7 idle").
         stale: the text shown when the frame reads from a replaced parent, else "".
+        basis: what running totals are over ("since 09:30:00 (1 204 records)"), else "".
     """
 
     state: State
@@ -53,6 +54,7 @@ class Status:
     version: int
     notes: tuple[str, ...] = ()
     stale: str = ""
+    basis: str = ""
 
 
 @dataclass(frozen=True, slots=True)

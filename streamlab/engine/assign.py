@@ -33,16 +33,13 @@ class Times(NamedTuple):
         values: µs since 1970 UTC, or the integers of an integer column; 0 where missing.
         missing: rows without one.
         future: rows further ahead of their broker's timestamp than allowed.
+        good: all others: those that can be windowed.
     """
 
     values: Int64s
     missing: NDArray[np.bool_]
     future: NDArray[np.bool_]
-
-    @property
-    def good(self) -> NDArray[np.bool_]:
-        """Rows that can be windowed."""
-        return ~(self.missing | self.future)
+    good: NDArray[np.bool_]
 
     def at(self, places: NDArray[Any]) -> Times:
         """The times of the rows at `places`."""
@@ -61,11 +58,15 @@ def read_times(rows: pl.DataFrame, on: str | None, max_ahead: Span | None) -> Ti
     values = column.cast(pl.Int64) if max_ahead is None else _microseconds(column)
     filled, missing = _filled(values)
     if max_ahead is None:
-        return Times(filled, missing, np.zeros(len(filled), np.bool_))
-    # A record without a broker's timestamp can't be ahead of it.
-    stamps, unknown = _filled(rows.get_column(STAMP))
+        return Times(filled, missing, np.zeros(len(filled), np.bool_), ~missing)
+    stamped = rows.get_column(STAMP)
+    stamps, unknown = _filled(stamped)
     future = filled > stamps * 1000 + max_ahead.us
-    return Times(filled, missing, future & ~missing & ~unknown)
+    if values.has_nulls() or stamped.has_nulls():
+        # A record without a broker's timestamp can't be ahead of it.
+        future &= ~missing & ~unknown
+        return Times(filled, missing, future, ~(missing | future))
+    return Times(filled, missing, future, ~future)
 
 
 def spans(window: Window, times: Int64s) -> tuple[Int64s, Int64s]:

@@ -150,7 +150,7 @@ class Flow:
             batch = operator.known(place.kind, self.kept(operator.node))
         if not batch.rows.width:
             return batch
-        return batch._replace(rows=numbered(batch.rows))
+        return batch._replace(rows=numbered(batch.rows), known={})
 
     def _outcome(self, frame: Frame, batch: Batch, result: Result) -> Outcome:
         came = batch.rows

@@ -77,11 +77,13 @@ class GroupStage:
         self._aggregator = Aggregator(aggs, schema, arrival=True)
         self._watermark = Watermark()
         self._ttl = node.ttl
-        self._seen = 0  # records so far
+        self._seen = 1  # records so far, and one: no slot in use has turn 0
         self._clear()
 
     def _clear(self) -> None:
-        self._turn: Int64s = np.zeros(0, np.int64)  # of the record that changed it last
+        self._turn: Int64s = np.zeros(
+            0, np.int64
+        )  # of the record that changed a slot last; 0: free
         self._expiry = None if self._ttl is None else Expiry(self._ttl.us)
 
     @property
@@ -249,7 +251,9 @@ class GroupStage:
         many = self._slots.used - len(going) - self.max_open
         if many <= 0:
             return going, 0
-        left = np.setdiff1d(self._slots.all(), going)
+        turns = self._turn.copy()
+        turns[going] = 0
+        left = np.flatnonzero(turns)
         oldest = left[np.argpartition(self._turn[left], many - 1)[:many]]
         return np.concatenate([going, oldest]), many
 
@@ -259,6 +263,7 @@ class GroupStage:
         self._aggregator.forget(slots.tolist())
         if self._expiry is not None:
             self._expiry.discard(slots)
+        self._turn[slots] = 0
         self._slots.discard(slots)
         self._slots.release(slots)
         if not self._slots.used:

@@ -15,7 +15,7 @@ from streamlab.engine.rowwise import ROW, Result, without
 from streamlab.engine.sides import FOREVER, Front, Queue, less, moment, times_of
 from streamlab.engine.stage import Effect, Input
 from streamlab.engine.watermark import NONE, Int64s
-from streamlab.plans.combined import joined_names
+from streamlab.plans.combined import combined_schema, joined_names
 from streamlab.plans.nodes import Join
 
 _RECORD = ROW  # in the rows that wait: a number of the record, rising
@@ -132,6 +132,7 @@ class JoinStage:
         right = self._right_blank
         if self._lookup is not None or left is None or right is None:
             return
+        combined_schema(self.node, _shown(left), _shown(right))  # keys that don't fit
         self._names = joined_names(self.node, _shown(left), _shown(right))
         by = [name for _, name in self.node.by]
         # With the time, so that there is a column even where the join shows none.

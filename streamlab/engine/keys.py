@@ -268,3 +268,10 @@ def sized(value: Any) -> int:
     if isinstance(value, (tuple, list)):
         return sys.getsizeof(value) + sum(map(sized, value))
     return sys.getsizeof(value)
+
+
+def sized_all(values: Sequence[Any]) -> int:
+    """Bytes of many plain values, most often of one type."""
+    if {tuple, list, dict}.isdisjoint(map(type, values)):
+        return sum(map(sys.getsizeof, values))
+    return sum(map(sized, values))

@@ -14,7 +14,7 @@ from streamlab.engine.rowwise import ROW, without
 from streamlab.engine.sides import Front, Queue, moment, times_of
 from streamlab.engine.stage import Effect, Input
 from streamlab.engine.watermark import NONE
-from streamlab.plans.combined import parts_apart
+from streamlab.plans.combined import combined_schema, parts_apart
 from streamlab.plans.nodes import Merge
 
 SOURCES_APART = (
@@ -36,6 +36,8 @@ class MergeStage:
         self._fronts = (Front(), Front())
         self._queues = (Queue(), Queue())
         self._blank: pl.DataFrame | None = None
+        self._node = node
+        self._schemas: list[pl.Schema | None] = [None, None]
 
     @property
     def bytes(self) -> int:
@@ -74,7 +76,7 @@ class MergeStage:
             if rows is not None and given is not None:
                 counts = _more(counts, given)
                 self._fronts[side].follow(given.origin, times_of(rows))
-                self._blank = rows.clear() if self._blank is None else self._blank
+                self._check(side, rows)
             came.append(rows)
         if self._blank is None:  # pragma: no cover - it runs only with known columns
             return None
@@ -83,6 +85,16 @@ class MergeStage:
             ready = self._blank if rows is None else rows[self._blank.columns]
             found += queue.through(ready, times_of(ready), self.frontier)
         return Effect(_in_order(found, self._blank), counts)
+
+    def _check(self, side: int, rows: pl.DataFrame) -> None:
+        """The columns as they come; both sides' must be the same."""
+        if self._schemas[side] is not None:
+            return
+        self._schemas[side] = rows.schema
+        self._blank = rows.clear() if self._blank is None else self._blank
+        left, right = self._schemas
+        if left is not None and right is not None:
+            combined_schema(self._node, left, right)
 
     def _rows(self, side: int, given: Input) -> pl.DataFrame:
         rows = without(given.result.rows, (ROW,))

@@ -161,7 +161,9 @@ def process(works: Sequence[Work]) -> None:
                 operator.state = stage_of(operator.node, tuple(rows), operator.setting)
             state = operator.state
             if isinstance(state, Takes):
-                operator.effect = state.take(work.inputs)
+                effect = operator.effect = state.take(work.inputs)
+                stopped = None if effect is None else effect.error
+                operator.error = operator.error or stopped
             else:
                 aggregating.append((work, state))
         except Exception as error:  # noqa: BLE001 - becomes this frame's error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -21,6 +21,7 @@ class Batch(NamedTuple):
             None if they come in any order.
         tombstones: of records without a value, in the order they were handed over: the key
             (`_key`), and how many of the rows came before (`__row`); None for none.
+        known: what operators have found out about the rows, for others; None if there are none.
     """
 
     rows: pl.DataFrame
@@ -28,6 +29,7 @@ class Batch(NamedTuple):
     final: bool = False
     frontier: int | None = None
     tombstones: pl.DataFrame | None = None
+    known: dict[Any, Any] | None = None
 
 
 class Counts(NamedTuple):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 
+from streamlab.engine.faults import PlanError, first_bad
 from streamlab.engine.keys import plain
 from streamlab.engine.lookback import (
     Commit,
@@ -16,6 +17,7 @@ from streamlab.engine.lookback import (
     LastResult,
     LastRows,
     Memory,
+    evaluated,
 )
 from streamlab.engine.lookspan import LastDecayed, RecentRows
 from streamlab.engine.needs import Bounds
@@ -47,12 +49,14 @@ class RunningStage:
         self._final = _final(node, self._program)
         self._memories: dict[str, Memory] = {}
         self._numbers: dict[str, dict[Hashable, int]] = {}
+        self._types: dict[str, pl.DataType] = {}
         known = pl.DataFrame(schema=schema)
         for level in self._program.levels:
             for look in level:
                 self._numbers.setdefault(look.key, {})
                 dtypes = known.select(_named(look)).dtypes
-                self._memories[look.name], result = _memory(look, dtypes)
+                memory, result = _memory(look, dtypes)
+                self._memories[look.name], self._types[look.name] = memory, result
                 known = known.with_columns(pl.lit(None, result).alias(look.name))
         self._frontier: int | None = NONE
 
@@ -94,18 +98,36 @@ class RunningStage:
         if given is None:  # pragma: no cover - it runs only with known columns
             return None
         origin, result = given
-        rows, commits = numbered(result.rows), list[Commit]()
-        places = result.rows.get_column(ROW)
-        for level in self._program.levels:
-            found, after = self._level(level, rows)
-            rows, commits = rows.hstack(found), commits + after
-        done = self._final.collect(rows)
-        counts = _counts(result, places, done)
+        rows, error = numbered(result.rows), None
+        try:
+            done, commits = self._through(rows)
+        except Exception as problem:
+            bad = first_bad(rows.height, lambda n: self._through(rows.head(n)))
+            if bad is None:
+                raise
+            error = self._fault(problem, given, bad)
+            result = result._replace(rows=result.rows.head(bad), good=error.index or 0)
+            done, commits = self._through(rows.head(bad))
+        counts = _counts(result, done)
         for commit in commits:
             commit()
         self._frontier = FOREVER if origin.final else origin.frontier
         looks = [look.name for level in self._program.levels for look in level]
-        return Effect(without(done.rows, (ROW, *looks)), counts)
+        return Effect(without(done.rows, (ROW, *looks)), counts, error=error)
+
+    def _through(self, rows: pl.DataFrame) -> tuple[Result, list[Commit]]:
+        """What becomes of rows, and what makes that remembered; changes nothing."""
+        commits: list[Commit] = []
+        for level in self._program.levels:
+            found, after = self._level(level, rows)
+            rows, commits = rows.hstack(found), commits + after
+        return self._final.collect(rows), commits
+
+    def _fault(self, problem: Exception, given: Input, bad: int) -> PlanError:
+        """The step fails on the row at place `bad`."""
+        row = int(given.result.rows.get_column(ROW)[bad])
+        record = without(given.origin.rows.slice(row, 1), (ROW,))
+        return PlanError(problem, self.node, record, row)
 
     def _level(
         self, looks: Sequence[Look], rows: pl.DataFrame
@@ -133,7 +155,7 @@ class RunningStage:
                 max(1, len(self._numbers[look.key])),
             )
             column, commit = self._memories[look.name].step(given)
-            found.append(column.alias(look.name))
+            found.append(column.cast(self._types[look.name]).alias(look.name))
             commits.append(commit)
         return found, commits
 
@@ -163,8 +185,7 @@ def _named(look: Look) -> list[pl.Expr]:
 
 def _memory(look: Look, dtypes: Sequence[pl.DataType]) -> tuple[Memory, pl.DataType]:
     """What a look remembers, and the type of its column."""
-    schema = {f"{INPUT}{at}": dtype for at, dtype in enumerate(dtypes)}
-    result = pl.DataFrame(schema=schema).select(look.call).dtypes[0]
+    result = _result(look, dtypes)
     memory = look.memory
     made: Memory
     match memory.kind:
@@ -185,6 +206,20 @@ def _memory(look: Look, dtypes: Sequence[pl.DataType]) -> tuple[Memory, pl.DataT
     return made, result
 
 
+def _result(look: Look, dtypes: Sequence[pl.DataType]) -> pl.DataType:
+    """The type of a look's column once there are rows; polars may say another without any."""
+    by = [0, 1] if look.memory.kind in {"span", "decay"} else [None, None]
+    values = [[None, None], *([by] * (len(dtypes) - 1))]
+    columns = [
+        pl.Series(f"{INPUT}{at}", each).cast(dtype)
+        for at, (each, dtype) in enumerate(zip(values, dtypes, strict=True))
+    ]
+    try:
+        return evaluated(look.call, pl.DataFrame(columns), None).dtype
+    except pl.exceptions.PolarsError:  # for nulls it has no answer
+        return evaluated(look.call, pl.DataFrame(columns).clear(), None).dtype
+
+
 def _final(node: Running, parts: Program) -> Chain:
     """The row-wise rest of the step."""
     step: RowWise
@@ -199,8 +234,9 @@ def _final(node: Running, parts: Program) -> Chain:
     return Chain((step,), (*KEEP, *looks))
 
 
-def _counts(result: Result, places: pl.Series, done: Result) -> Counts:
+def _counts(result: Result, done: Result) -> Counts:
     """Of the records: what the steps before held back, and what this one did."""
+    places = result.rows.get_column(ROW)
     if not result.multiplies:
         held = result.filtered + done.filtered
         return Counts(result.good, done.passed, held)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import polars as pl
 
+from streamlab.engine.faults import PlanError
 from streamlab.engine.needs import Bounds, Needed, Past
 from streamlab.engine.outcome import Batch, Counts
 from streamlab.engine.rowwise import Result
@@ -40,6 +41,7 @@ class Effect(NamedTuple):
         late, rejected: rows that came too late, or have no usable time; with hidden columns.
         evicted: rows of open windows, or keys, given up.
         tombstones: records without a value that were taken as "this key is gone".
+        error: why the step stops, or None. All else is of the rows before the one at fault.
     """
 
     rows: pl.DataFrame
@@ -50,6 +52,7 @@ class Effect(NamedTuple):
     rejected: pl.DataFrame | None = None
     evicted: int = 0
     tombstones: int = 0
+    error: PlanError | None = None
 
 
 class Setting(NamedTuple):

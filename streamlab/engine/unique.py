@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Hashable
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +14,7 @@ from streamlab.changes import PART, SEQ, STAMP
 from streamlab.durations import Span
 from streamlab.engine.assign import Times
 from streamlab.engine.fates import IDLE, Mask, refused, tally, timed
-from streamlab.engine.keys import coded, plain, sized
+from streamlab.engine.keys import coded, plain, sized_all
 from streamlab.engine.needs import Bounds, Needs
 from streamlab.engine.outcome import Counts
 from streamlab.engine.rowwise import ROW, Result, without
@@ -66,14 +66,13 @@ class UniqueStage:
         at = keys.select(pl.int_range(pl.len()).alias("__place")).to_series()
         first = keys.hstack([at]).unique(self._subset, keep="first")
         passed = np.zeros(keys.height, np.bool_)
-        places = first.get_column("__place").to_list()
-        for place, key in zip(
-            places, plain(first[self._subset], first.height), strict=True
-        ):
-            if key not in self._seen:
-                self._seen.add(key)
-                self.bytes += sized(key) + _KEY_BYTES
-                passed[place] = True
+        places = first.get_column("__place").to_numpy()
+        wanted = plain(first[self._subset], first.height)
+        fresh = [at for at, key in enumerate(wanted) if key not in self._seen]
+        passed[places[np.array(fresh, np.int64)]] = True
+        new = [wanted[at] for at in fresh]
+        self._seen.update(new)
+        self.bytes += sized_all(new) + _KEY_BYTES * len(new)
         went, same = tally(result, (passed, ~passed))
         counts = Counts(result.good, went, result.filtered + same)
         return Effect(_chosen(result, passed), counts)
@@ -108,7 +107,8 @@ class UniqueWithin:
             self.trouble = "an earlier reading of the group had a part of the rows"
         over = NONE if setting.past is None else setting.past.bounds.over
         self._watermark = Watermark(over)
-        self._passed: dict[Hashable, list[int]] = {}  # times, rising
+        # When each key passed: one time, or several, rising.
+        self._passed: dict[Hashable, int | list[int]] = {}
         self._buckets: dict[int, list[Hashable]] = {}
         self._order: list[int] = []  # a heap of the buckets
         self.needs = Needs() if setting.committing else None
@@ -154,10 +154,11 @@ class UniqueWithin:
         first = np.zeros(len(wanted), np.bool_)
         among = np.flatnonzero(wanted | known)
         keys = result.rows[self._subset]
+        passing: list[Hashable] = []
         if len(among):
-            first[among] = self._choose(keys[among], times.values[among])
+            first[among], passing = self._choose(keys[among], times.values[among])
         self._watermark = watermark
-        self._note(keys.filter(pl.Series(first)), times.values[first], result, first)
+        self._note(passing, times.values[first], result, first)
         self._forget()
         passed = first & wanted
         rows = _chosen(result, passed)
@@ -178,56 +179,76 @@ class UniqueWithin:
         old = (times.values < limits) & (times.values > limits - self._within.us)
         return times.good & old & self._past.was_read(part, stamp, seq)
 
-    def _choose(self, keys: pl.DataFrame, times: Int64s) -> Mask:
-        """Which rows pass; remembers them.
+    def _choose(self, keys: pl.DataFrame, times: Int64s) -> tuple[Mask, list[Hashable]]:
+        """Which rows pass, and their keys; remembers them.
 
-        The first row of each key is decided by itself. What is near it, or near what it is
-        like, is no first one: mostly that leaves nothing to look at row by row.
+        A key that is new passes with its first row, and one that is known has that row looked
+        at by itself. What is near to it, or to what it is like, is no first one: mostly that
+        leaves nothing more to look at row by row.
         """
         codes, first = coded(keys)
         distinct = plain(keys[first], len(first))
+        near = times[first]
         passed = np.zeros(len(codes), np.bool_)
-        near = np.empty(len(first), np.int64)
-        for code, (key, time) in enumerate(
-            zip(distinct, times[first].tolist(), strict=True)
-        ):
-            held = self._passed.get(key)
-            if held is None:
-                held = self._passed[key] = []
-                self.bytes += sized(key) + _KEY_BYTES
-            like = self._like(held, time)
-            near[code] = time if like is None else like
-            passed[first[code]] = like is None
+        held = list(map(self._passed.get, distinct))
+        new = [code for code, times_of in enumerate(held) if times_of is None]
+        at = np.array(new, np.int64)
+        passed[first[at]] = True
+        names = [distinct[code] for code in new]
+        self._passed.update(zip(names, near[at].tolist(), strict=True))
+        self.bytes += sized_all(names) + _KEY_BYTES * len(new)
+        for code, (times_of, time) in enumerate(zip(held, near.tolist(), strict=True)):
+            if times_of is None:
+                continue
+            like = self._like(distinct[code], time)
+            if like is None:
+                passed[first[code]] = True
+            else:
+                near[code] = like
         left = np.abs(times - near[codes]) >= self._within.us
         rest = np.flatnonzero(left)
         for place, code, time in zip(
             rest.tolist(), codes[rest].tolist(), times[rest].tolist(), strict=True
         ):
-            passed[place] = self._like(self._passed[distinct[code]], time) is None
-        return passed
+            passed[place] = self._like(distinct[code], time) is None
+        return passed, [distinct[code] for code in codes[passed].tolist()]
 
-    def _like(self, held: list[int], time: int) -> int | None:
-        """A time in `held` that is near; if there is none, this one is put in."""
+    def _like(self, key: Hashable, time: int) -> int | None:
+        """A time near which the key has passed; if there is none, it passes now."""
+        held = self._passed[key]
+        if isinstance(held, int):
+            if abs(held - time) < self._within.us:
+                return held
+            self._passed[key] = [held, time] if held < time else [time, held]
+            return None
         at = bisect_left(held, time)
         if at < len(held) and held[at] - time < self._within.us:
             return held[at]
         if at and time - held[at - 1] < self._within.us:
             return held[at - 1]
-        insort(held, time)
+        held.insert(at, time)
         return None
 
     def _note(
-        self, keys: pl.DataFrame, times: Int64s, result: Result, which: Mask
+        self, keys: list[Hashable], times: Int64s, result: Result, which: Mask
     ) -> None:
         """File what has passed under its time."""
-        buckets = times // max(1, self._within.us)
+        if not keys:
+            return
+        buckets = times // self._within.us
         self.bytes += _TIME_BYTES * len(buckets)
-        for bucket, key in zip(buckets.tolist(), plain(keys, keys.height), strict=True):
+        order = np.argsort(buckets, kind="stable")
+        distinct, first = np.unique(buckets[order], return_index=True)
+        ends = [*first[1:].tolist(), len(order)]
+        filed = [keys[at] for at in order.tolist()]
+        for bucket, begin, end in zip(
+            distinct.tolist(), first.tolist(), ends, strict=True
+        ):
             if bucket not in self._buckets:
                 self._buckets[bucket] = []
                 heapq.heappush(self._order, bucket)
-            self._buckets[bucket].append(key)
-        if self.needs is not None and len(buckets):
+            self._buckets[bucket] += filed[begin:end]
+        if self.needs is not None:
             part, stamp, seq = (
                 result.rows.get_column(n).to_numpy()[which] for n in (PART, STAMP, SEQ)
             )
@@ -237,26 +258,31 @@ class UniqueWithin:
         """Let go of what no row that may still pass can be near to."""
         if self._watermark.mark == NONE:
             return
-        width = max(1, self._within.us)
+        width = self._within.us
         limit = self._watermark.mark - 2 * width
         gone: list[int] = []
         while self._order and (self._order[0] + 1) * width - 1 <= limit:
             bucket = heapq.heappop(self._order)
             gone.append(bucket)
-            for key in self._buckets.pop(bucket):
-                self._drop(key, (bucket + 1) * width - 1)
+            self._drop(self._buckets.pop(bucket), (bucket + 1) * width - 1)
         if self.needs is not None and gone:
             self.needs.forget(np.array(gone, np.int64))
 
-    def _drop(self, key: Hashable, until: int) -> None:
-        self.bytes -= _TIME_BYTES
-        held = self._passed.get(key)
-        if held is None:
-            return
-        del held[: bisect_right(held, until)]
-        if not held:
+    def _drop(self, keys: list[Hashable], until: int) -> None:
+        """Forget the times of some keys up to `until`."""
+        self.bytes -= _TIME_BYTES * len(keys)
+        over: list[Hashable] = []
+        for key in keys:
+            held = self._passed.get(key)
+            if isinstance(held, list):
+                del held[: bisect_right(held, until)]
+                if held:
+                    continue
+            elif held is None or held > until:
+                continue
             del self._passed[key]
-            self.bytes -= sized(key) + _KEY_BYTES
+            over.append(key)
+        self.bytes -= sized_all(over) + _KEY_BYTES * len(over)
 
 
 def _chosen(result: Result, passed: Mask) -> pl.DataFrame:

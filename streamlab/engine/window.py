@@ -29,6 +29,7 @@ from streamlab.engine.outcome import Batch
 from streamlab.engine.rowwise import ROW, Result
 from streamlab.engine.sessionslots import SessionSlots
 from streamlab.engine.stage import Effect
+from streamlab.engine.standing import stand
 from streamlab.engine.verdict import NO_PAIRS, Judged, Pairs
 from streamlab.engine.watermark import FOREVER, NONE, Int64s, Watermark
 from streamlab.plans.nodes import Window, window_dtype
@@ -186,15 +187,17 @@ class WindowOperator:
         watermark after them.
         """
         node, rows = self.node, result.rows
-        timed = origin.rows.head(result.good) if node.on is None else rows
         ahead = None if self._integers else node.max_ahead
-        times = read_times(timed, node.on, ahead)
         watermark = self._watermark.copy()
-        parts = timed.get_column(PART).to_numpy()
-        marks = watermark.follow(times.values, parts, times.good, origin)
         if node.on is None:
-            places = rows.get_column(ROW).to_numpy()
-            times, marks = times.at(places), marks[places]
+            times, marks = stand(watermark, origin, result.good, ahead)
+            if result.multiplies or rows.height != result.good:
+                places = rows.get_column(ROW).to_numpy()
+                times, marks = times.at(places), marks[places]
+        else:
+            times = read_times(rows, node.on, ahead)
+            parts = rows.get_column(PART).to_numpy()
+            marks = watermark.follow(times.values, parts, times.good, origin)
         limit = np.maximum(self._limits(marks), self.evicted_until)
         return times, limit, watermark
 

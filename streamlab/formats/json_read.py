@@ -53,7 +53,7 @@ def attempt(block: bytes, wire: Wire) -> pl.DataFrame | None:
         frames = pl.collect_all(parts) if len(parts) > 1 else [parts[0].collect()]
     except _FAILURES:
         return None
-    return _columns(pl.concat(frames, rechunk=False), wire)
+    return _columns(pl.concat(frames, rechunk=True), wire)  # once, for all that follow
 
 
 def sift(lines: Sequence[bytes], wire: Wire) -> Sifted:

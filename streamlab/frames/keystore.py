@@ -271,6 +271,9 @@ class KeyStore:
         """Drop what must go, if that are the first rows of the settled frame; False if it takes
         settling to tell.
         """
+        if not self.rules.by_key:
+            keep, most = self.rules.keep, self._settled().height + self._waiting_rows
+            return keep.bytes is None and (keep.rows is None or most <= keep.rows)
         if self._room is None:
             self._room = Room(self.rules.key, self.rules.keep, self._settled())
             for each in self._waiting:

@@ -87,7 +87,9 @@ class ReplayClock:
         now = self.now
         if now is None:
             return f"{pace}, not begun"
-        return f"{pace}, at {now:%Y-%m-%d %H:%M:%S}"
+        part = now.microsecond // 1000
+        fraction = f".{part:03}" if part and not self.speed else ""
+        return f"{pace}, at {now:%Y-%m-%d %H:%M:%S}{fraction}"
 
     @property
     def trouble(self) -> str:

@@ -35,15 +35,10 @@ from streamlab.frames.rowstore import RowStore
 from streamlab.frames.store import Budget, Held, Keep
 from streamlab.frames.wiring import Wiring
 from streamlab.intake import Intake, Taken
-from streamlab.plans.nodes import (
-    Errors,
-    Late,
-    Node,
-    Source,
-    label,
-)
+from streamlab.plans.nodes import Errors, Late, Node, Source, label
 from streamlab.records import Offset, Partition, Records
 
+Take = Callable[[Intake, Sequence[Records]], Taken]
 ERRORS_KEPT = Keep(rows=10_000)
 
 
@@ -234,6 +229,7 @@ class Pipeline:
         final: bool,
         done: Mapping[Partition, Offset],
         number: int = 0,
+        take: Take = Intake.take,
     ) -> Low | None:
         """Decode `blocks`, run every plan once, publish one version.
 
@@ -244,6 +240,7 @@ class Pipeline:
             final: the bounded input is at its end; every window closes.
             done: where each partition will be after this batch.
             number: of the batch, as outlets acknowledge it.
+            take: decodes the blocks; it may put the rows in another order.
 
         Returns:
             What is still needed, if this reading commits.
@@ -256,10 +253,7 @@ class Pipeline:
             self._publish(done)
             self.outlets.put(number, {})
             return None
-        # By rising partition, not as they come first: rows of equal time go by this number.
-        for partition in sorted(done.keys() | holding):
-            self.intake.number(partition)
-        taken = self.intake.take(blocks)
+        taken = take(self.intake, blocks)
         self.counts.add(taken)
         if taken.rows.height:
             self._wiring.be_born(taken.rows, self.members, self.published.done)

@@ -17,11 +17,11 @@ from streamlab.frames.pace import ReplayClock
 from streamlab.live import sharing
 from streamlab.live.cells import Entry
 from streamlab.live.stats import OperatorStats, SourceStats, Stats, StoreStats
-from streamlab.live.windows import call_of, windows_of_a_record
+from streamlab.live.waiting import grouped
+from streamlab.live.windows import call_of
 from streamlab.observed import State, Status
-from streamlab.plans import aggregates, nodes
-from streamlab.plans.nodes import output_schema
-from streamlab.views.words import age
+from streamlab.plans import nodes
+from streamlab.views.words import age, clock_time
 
 WARN_STATE = 0.8  # share of the budget; at 1 the frame stops
 BEHIND = 5_000  # records to go before a live source counts as catching up
@@ -85,7 +85,18 @@ def status(feed: Feed, member: Member, stale: str) -> Status:
         version=member.held.version,
         notes=_notes(feed, member),
         stale=stale,
+        basis=_basis(member),
     )
+
+
+def _basis(member: Member) -> str:
+    """Which records running totals are over; `keep` has no part in that."""
+    if not isinstance(nodes.reviser_of(member.node), nodes.GroupBy):
+        return ""
+    count = f"{grouped(member.counts.received)} records"
+    if member.began is None:
+        return f"over all {count} so far"
+    return f"since {clock_time(round(member.began.timestamp() * 1000))} ({count})"
 
 
 def _state(feed: Feed, member: Member) -> tuple[State, str]:
@@ -164,7 +175,8 @@ def _notes(feed: Feed, member: Member) -> tuple[str, ...]:
     clock = feed.spec.clock
     if isinstance(clock, ReplayClock) and clock.trouble:
         notes.append(clock.trouble)
-    return (*notes, *sharing.notes(feed))
+    basis = _basis(member)
+    return (*notes, *([basis] if basis else []), *sharing.notes(feed))
 
 
 def stale(frame: Any) -> str:
@@ -239,34 +251,6 @@ def judging(node: nodes.Node) -> nodes.Window | nodes.InOrder | None:
         if isinstance(each, (nodes.Closed, nodes.Late, nodes.Recompute)):
             return None
     return None
-
-
-def explain(node: nodes.Node, schema: pl.Schema | None) -> str:
-    """One line per step; a window and a running group say how each aggregate is kept, and a
-    hopping window into how many windows a record falls.
-    """
-    lines = []
-    for step in nodes.chain(node):
-        lines.append(nodes.label(step))
-        if isinstance(step, nodes.GroupBy) and step.compacted:
-            lines.append("    the newest row of each key: kept in the frame itself")
-        elif isinstance(step, nodes.Revising) and schema is not None:
-            lines += _roads(step, output_schema(step.parent, schema))
-    return "\n".join(lines)
-
-
-def _roads(step: nodes.Revising, columns: pl.Schema) -> list[str]:
-    arrival = isinstance(step, nodes.GroupBy)
-    hopping = isinstance(step, nodes.Window) and step.period is not None
-    lines = []
-    if isinstance(step, nodes.Window) and hopping:
-        lines.append(f"    a record falls into {windows_of_a_record(step)}")
-    for agg in step.aggs:
-        road = aggregates.explain(agg, columns, arrival=arrival)
-        each = hopping and road.startswith("raw rows")
-        kept = ", kept once for each of them" if each else ""
-        lines.append(f"    {agg.meta.output_name()}: {road}{kept}")
-    return lines
 
 
 def lateness_advice(feed: Feed, window: nodes.Window) -> str:

@@ -209,12 +209,10 @@ class Combining(Ordering):
         return self._combined(nodes.Merge(left, right.plan), right)
 
     @property
-    def other(self) -> Self:
-        """The second side of a join or a merge, in order: its `.late`, its `.stats`."""
-        if self._other is None:
-            raise UsageError(
-                f"{self.name} is no join of two live frames: .other is the second side of one."
-            )
+    def other(self) -> Self | None:
+        """Of a join or a merge of two live frames the second side, in order: its `.late`, its
+        `.stats`; None of any other frame.
+        """
         return self._other
 
     def _combined(self, node: nodes.Join | nodes.Merge, right: Self) -> Self:
@@ -223,7 +221,7 @@ class Combining(Ordering):
             nodes.output_schema(node, self._feed.spec.source.schema)
         frame = self._make(node)
         frame._other = right  # noqa: SLF001 - of the same class
-        if right.part:
+        if right.part and right._feed is self._feed:
             frame._parts[type(node)] = right  # noqa: SLF001 - it goes with the joined frame
         right._begin()
         frame._begin()  # noqa: SLF001

@@ -23,7 +23,9 @@ F = TypeVar("F")
 class Grouping(Verbs):
     """Running aggregates, and rows that come once."""
 
-    def group_by(self, *by: Any, ttl: Any = None, **named: Any) -> GroupBuilder[Self]:
+    def group_by(
+        self, *by: str | pl.Expr | Iterable[str], ttl: Any = None, **named: Any
+    ) -> GroupBuilder[Self]:
         """Running groups: all rows since the frame began, by key; `.agg(…)` makes the frame.
 
         Rows count in the order in which they came. `.last()` is the compacted view: the newest

@@ -183,8 +183,11 @@ class Reading(AltairData):
         return asking.stats(self._feed, self._member)
 
     def explain(self) -> str:
-        """How it is worked out: its steps, and what each window keeps."""
-        return asking.explain(self._node, self._feed.spec.source.schema)
+        """How it is worked out: its steps, what each keeps, and how much that is now."""
+        from streamlab.live.explaining import explain
+
+        held = {} if self._made is None else self.stats.operator.state
+        return explain(self._node, self._feed.spec.source.schema, held)
 
     def lateness(self) -> pl.DataFrame:
         """How late rows are: a row per partition, and one for all.
@@ -276,5 +279,9 @@ class Reading(AltairData):
         if self._stopped or self._made is self._feed.pipeline.errors:
             return
         self._stopped = True
-        if self._made is not None:
-            self._feed.remove(self._made)
+        if self._made is None:
+            return
+        self._feed.remove(self._made)
+        for node, other in asking.joined(self):
+            if other.part and not self._feed.crossing.has(node):
+                other._leave()  # noqa: SLF001 - of the same class

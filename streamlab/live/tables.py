@@ -18,8 +18,12 @@ from streamlab.errors import (
 )
 from streamlab.plans import nodes
 from streamlab.plans.exprs import check_row_wise
+from streamlab.plans.tableindex import TableIndex
 
 On = str | pl.Expr | Iterable[str | pl.Expr] | None
+LARGE = (
+    5_000  # rows of a table beyond which polars' own hash table costs more than ours
+)
 _MISSING_LEFT = ("right", "full")
 _HOW = ("inner", "left", "semi", "anti", "cross")
 
@@ -69,7 +73,8 @@ def static_join(
     given = {name: value for name, value in options.items() if value is not None}
     if how == "cross":
         given = {"suffix": given["suffix"]}
-    return nodes.StaticJoin(frame.plan, table, how, {**keys, **given}, many)  # type: ignore[arg-type]  # checked above
+    index = _index(table, keys)
+    return nodes.StaticJoin(frame.plan, table, how, {**keys, **given}, many, index)  # type: ignore[arg-type]  # checked above
 
 
 def static_asof(
@@ -139,6 +144,16 @@ def _keys(
         if isinstance(key, str) and key not in table.columns:
             raise ColumnNotFoundError.among(key, "the table", table.columns)
     return {"left_on": left, "right_on": right}
+
+
+def _index(table: pl.DataFrame, keys: dict[str, Any]) -> TableIndex | None:
+    """For a large table, if columns are joined with columns."""
+    every = [*keys.get("left_on", ()), *keys.get("right_on", ())]
+    if table.height < LARGE or not all(isinstance(key, str) for key in every):
+        return None
+    if not every or not TableIndex.fits(table, keys["right_on"]):
+        return None
+    return TableIndex(table, keys["right_on"])
 
 
 def _list(on: On) -> list[str | pl.Expr]:

@@ -36,14 +36,15 @@ def lateness_chart(trails: Trails) -> Any:
 
 
 def _points(frame: Any, colors: Any, shapes: Any) -> Any:
+    legend = alt.Legend(orient="top")
     return (
         alt.Chart(frame)
-        .mark_point(size=25, filled=False)
+        .mark_point(size=30, filled=False)
         .encode(
             x=alt.X("event_time:T", title="event time"),
             y=alt.Y("arrived:T", title="arrived at the broker"),
-            color=alt.Color("row:N", scale=colors, title=None),
-            shape=alt.Shape("row:N", scale=shapes, title=None),
+            color=alt.Color("row:N", scale=colors, title=None, legend=legend),
+            shape=alt.Shape("row:N", scale=shapes, title=None, legend=legend),
             tooltip=["event_time:T", "arrived:T", "partition:Q", "row:N"],
         )
     )

@@ -6,7 +6,7 @@ No code of `engine/` takes part: each kind of step has its own batch answer in a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 import polars.selectors as cs
@@ -30,6 +30,7 @@ from streamlab.plans.nodes import (
     Select,
     Source,
     Stateful,
+    StaticJoin,
     TwoSided,
     Unique,
     Window,
@@ -147,6 +148,8 @@ def _answer(node: Node, above: Table, given: Given) -> Table:
         case Running():
             found = running_table(node, above)
         case _ if isinstance(node, RowWise):
+            if isinstance(node, StaticJoin):
+                node = replace(node, index=None)  # a short cut of the live side
             frame = row_wise(node, above.frame.lazy(), above.keep).collect()
             state = _state_after(node, above.state)
             found = above._replace(frame=frame, state=state)

@@ -35,8 +35,8 @@ class Difference(NamedTuple):
                 f"{self.row}: {self.live} in the live frame, {self.expected} in batch"
             )
         return (
-            f"{self.row}, column {self.column!r}: {self.live!r} in the live frame, "
-            f"{self.expected!r} in batch"
+            f"{self.row}, column {self.column!r}: {_value(self.live)} in the live frame, "
+            f"{_value(self.expected)} in batch"
         )
 
 
@@ -104,24 +104,29 @@ def _align_rows(
     live: pl.DataFrame, expected: Expected, forgotten: int
 ) -> _Pair | Difference:
     length = max(expected.frame.height - forgotten, 0)
-    if live.height > length or (live.height < length and not expected.prefix):
-        at = min(live.height, length)
-        first = (
-            live[at:] if live.height > length else expected.frame[forgotten + at :]
-        )[:1]
-        return Difference(
-            f"row {forgotten + at} {_shown(first)}",
-            "",
-            f"{live.height} rows",
-            f"{length} rows",
-        )
-    names, count = _compared(expected), live.height
-    return _Pair(
-        live.select(names),
+    count = min(live.height, length)
+    names = _compared(expected)
+    pair = _Pair(
+        live.select(names).head(count),
         expected.frame.select(names).slice(forgotten, count),
         expected.scale.slice(forgotten, count),
         pl.DataFrame(),
         forgotten,
+    )
+    if live.height == length or (live.height < length and expected.prefix):
+        return pair
+    # A row that is missing, or too much, shows where it should stand.
+    found = _first_difference(pair, ())
+    if found is not None:
+        return found
+    first = (
+        live[count:] if live.height > length else expected.frame[forgotten + count :]
+    )[:1]
+    return Difference(
+        f"row {forgotten + count} {_shown(first)}",
+        "",
+        f"{live.height} rows",
+        f"{length} rows",
     )
 
 

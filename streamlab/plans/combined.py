@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 
 from streamlab.errors import ColumnNotFoundError, UsageError
 from streamlab.plans.chains import label, others, source_of, where
 from streamlab.plans.kinds import Join, Merge, StaticJoin, TwoSided
+from streamlab.plans.tableindex import TableIndex
 
 SOURCES_APART = (
     2**20
@@ -17,12 +20,32 @@ _PLACE = "__place"
 def with_table(node: StaticJoin, lf: pl.LazyFrame) -> pl.LazyFrame:
     """`lf` joined with the node's table; the rows keep their order."""
     table, options = node.table.lazy(), dict(node.options)
+    if node.index is not None:
+        return _by_index(node, node.index, lf)
     if node.how != "asof":
         return lf.join(table, how=node.how, maintain_order="left_right", **options)
     # Rows come in any order, and polars wants them in that of their times.
     ordered = lf.with_row_index(_PLACE).sort(options["left_on"])
     found = ordered.join_asof(table, **options, check_sortedness=False)
     return found.sort(_PLACE).drop(_PLACE)
+
+
+def _by_index(node: StaticJoin, index: TableIndex, lf: pl.LazyFrame) -> pl.LazyFrame:
+    """The same with those rows of the table alone that can match."""
+
+    def join(rows: pl.DataFrame) -> pl.DataFrame:
+        found = index.among(rows.select(node.options["left_on"]))
+        plain = replace(node, table=found, index=None)
+        return with_table(plain, rows.lazy()).collect()
+
+    nothing = replace(node, table=node.table.clear(), index=None)
+    return lf.map_batches(
+        join,
+        predicate_pushdown=False,  # nothing may be moved past it
+        projection_pushdown=False,
+        slice_pushdown=False,
+        schema=with_table(nothing, lf).collect_schema(),
+    )
 
 
 def combined_schema(node: TwoSided, left: pl.Schema, right: pl.Schema) -> pl.Schema:

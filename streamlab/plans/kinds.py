@@ -14,6 +14,7 @@ from typing import Any, Literal
 import polars as pl
 
 from streamlab.durations import Span
+from streamlab.plans.tableindex import TableIndex
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -96,6 +97,7 @@ class StaticJoin:
         how: as polars' `join`, or "asof" for its `join_asof`.
         options: polars' further arguments (`left_on`, `right_on`, `suffix` …), as they are.
         many: whether a row may become several.
+        index: where a large table has each key; None to look through all of it.
     """
 
     parent: Node
@@ -103,6 +105,7 @@ class StaticJoin:
     how: Literal["inner", "left", "semi", "anti", "cross", "asof"]
     options: Mapping[str, Any]
     many: bool = False
+    index: TableIndex | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)

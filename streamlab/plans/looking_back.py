@@ -16,8 +16,18 @@ import polars as pl
 from streamlab.errors import NotIncrementalError, UsageError
 from streamlab.plans.codec import Value
 from streamlab.plans.exprs import Finding, call_words, has_column, message, offence
-from streamlab.plans.functions import UNKNOWN, Call, Refusal, is_literal
-from streamlab.plans.looks import RULES, Memory, Rule
+from streamlab.plans.functions import OTHER_ROWS, UNKNOWN, Call, Refusal, is_literal
+from streamlab.plans.looks import (
+    BESIDE_PYTHON,
+    NO_COLUMN,
+    OWN_LENGTH,
+    OWN_ORDER,
+    RULES,
+    SEVERAL,
+    TWICE,
+    Memory,
+    Rule,
+)
 from streamlab.plans.tree import (
     any_node,
     field,
@@ -35,24 +45,6 @@ INPUT = "__input"  # prefix of the columns a look's function is called on
 _WORLDS = ("Eval", "StructEval")  # inside a list or a struct everything is row-wise
 _GATHERING = ("AsStruct", "Coalesce", "ListExpr.Concat", "StringExpr.Format")
 _CLOSED = "Each window once, in the order of time: .closed of the window."
-_PYTHON = Refusal(
-    "stands beside a function that looks back, and only polars' own can",
-    "Before it: live.with_columns(…).",
-    windows=False,
-)
-_SELECTOR = Refusal(
-    "stands for several columns, and which ones belong together is not known",
-    "Name the columns.",
-    windows=False,
-)
-_NO_COLUMN = Refusal("looks back over a value, not over a column", windows=False)
-_OVER_ORDER = Refusal(
-    "asks for an order of its own",
-    "Rows are in event-time order: .over(key).",
-    windows=False,
-)
-_OVER_LENGTH = Refusal("changes the number of rows", "Write .over(key).", windows=False)
-_TWICE = Refusal("has an .over inside an .over", "Write one of them.", windows=False)
 
 
 class Look(NamedTuple):
@@ -112,11 +104,11 @@ def check(
         raise NotIncrementalError(message(call_words(expr, verb), found))
     if ordered:
         return
-    part = offence(to_tree(expr), schema)
-    if part is not None:
-        way = _CLOSED if keyed else _in_order(expr, verb, schema)
-        part = part._replace(refusal=part.refusal._replace(instead=way))
-        raise NotIncrementalError(message(call_words(expr, verb), part, windows=True))
+    tree = to_tree(expr)
+    part = offence(tree, schema) or Finding(tree, OTHER_ROWS)
+    way = _CLOSED if keyed else _in_order(expr, verb, schema)
+    part = part._replace(refusal=part.refusal._replace(instead=way))
+    raise NotIncrementalError(message(call_words(expr, verb), part, windows=not keyed))
 
 
 def refusal(expr: pl.Expr, schema: pl.Schema | None) -> Finding | None:
@@ -129,7 +121,7 @@ def refusal(expr: pl.Expr, schema: pl.Schema | None) -> Finding | None:
     tree = to_tree(expr)
     try:
         if schema is not None and _expanded(expr, schema) is None:
-            return Finding(tree, _SELECTOR)
+            return Finding(tree, SEVERAL)
         parts = _Parts(schema)
         rest = parts.take(tree)
         return parts.finding or offence(rest, parts.schema)
@@ -150,9 +142,7 @@ def program(exprs: Iterable[pl.Expr], schema: pl.Schema) -> Program:
     for expr in exprs:
         trees = _expanded(expr, schema)
         if trees is None:
-            raise UsageError(
-                f"{words(to_tree(expr))} {_SELECTOR.why}. Name the columns."
-            )
+            raise UsageError(f"{words(to_tree(expr))} {SEVERAL.why}. Name the columns.")
         for tree in trees:
             if has_python(tree):
                 rest.append(expr)
@@ -220,7 +210,7 @@ class _Parts:
         if not _has_look(tree):
             return tree
         if has_python(tree):
-            self._refuse(_python_part(tree), _PYTHON)
+            self._refuse(_python_part(tree), BESIDE_PYTHON)
             return tree
         return replace(tree, self._change)
 
@@ -246,19 +236,19 @@ class _Parts:
         self._keys = None
         found = None if self.finding is not None else offence(inner, self.schema)
         if found is None and not has_column(inner):
-            found = Finding(node, _NO_COLUMN)
+            found = Finding(node, NO_COLUMN)
         return inner if found is None else self._refuse(*found)
 
     def _over_problem(self, body: Value, keys: Sequence[Value]) -> Finding | None:
         """What is wrong with the groups; the node is "" if it is the `over` itself."""
         if self._keys is not None:
-            return Finding("", _TWICE)
+            return Finding("", TWICE)
         if field(body, "order_by") is not None:
-            return Finding("", _OVER_ORDER)
+            return Finding("", OWN_ORDER)
         if field(body, "mapping") != "GroupsToRows":
-            return Finding("", _OVER_LENGTH)
+            return Finding("", OWN_LENGTH)
         several = [key for key in keys if any_node(key, _is_selector)]
-        found = [Finding(key, _SELECTOR) for key in several]
+        found = [Finding(key, SEVERAL) for key in several]
         found += [wrong for key in keys if (wrong := offence(key, self.schema))]
         return found[0] if found else None
 
@@ -273,7 +263,7 @@ class _Parts:
             return node
         columns = [i for i, each in enumerate(taken) if not is_literal(each)]
         if not any(has_column(each) for each in taken):
-            return self._refuse(node, _NO_COLUMN)
+            return self._refuse(node, NO_COLUMN)
         for at in columns:
             found = offence(taken[at], self.schema)
             if found is not None:
@@ -321,11 +311,9 @@ class _Parts:
             return
         named = [each.alias(f"{INPUT}{at}") for at, each in enumerate(look.inputs)]
         frame = pl.LazyFrame(schema=self.schema)
-        try:
-            dtype = frame.select(*named).select(look.call).collect_schema().dtypes()[0]
-        except pl.exceptions.PolarsError:
-            return  # said where the step's columns are worked out
-        self.schema = pl.Schema({**self.schema, look.name: dtype})
+        found = _columns(frame.select(*named), [look.call])
+        if found is not None:  # else it is said where the step's columns are worked out
+            self.schema = pl.Schema({**self.schema, look.name: found.dtypes()[0]})
 
     def _refuse(self, node: Value, why: Refusal) -> Value:
         if self.finding is None:
@@ -339,11 +327,20 @@ def _expanded(expr: pl.Expr, schema: pl.Schema) -> list[Value] | None:
     if not any_node(tree, _is_selector) or has_python(tree):
         return [tree]
     frame = pl.LazyFrame(schema=schema)
-    wanted = frame.select(expr).collect_schema()
+    wanted = _columns(frame, [expr])
+    if wanted is None:
+        return [tree]  # said where the step's columns are worked out
     found = [_one_of(tree, frame, at) for at in range(len(wanted))]
-    made = frame.select(from_tree(each) for each in found).collect_schema()
-    gathers = any_node(tree, _gathers)
-    return None if gathers or made != wanted else found
+    made = _columns(frame, [from_tree(each) for each in found])
+    return None if any_node(tree, _gathers) or made != wanted else found
+
+
+def _columns(frame: pl.LazyFrame, exprs: list[pl.Expr]) -> pl.Schema | None:
+    """What polars makes of expressions; None if it refuses them."""
+    try:
+        return frame.select(exprs).collect_schema()
+    except pl.exceptions.PolarsError:
+        return None
 
 
 def _one_of(tree: Value, frame: pl.LazyFrame, at: int) -> Value:

@@ -38,6 +38,25 @@ _FOR_EVER = Refusal(
 )
 _ALL_KEPT = Refusal("fills with what is made of all rows, and more will come")
 
+BESIDE_PYTHON = Refusal(
+    "stands beside a function that looks back, and only polars' own can",
+    "Before it: live.with_columns(…).",
+    windows=False,
+)
+SEVERAL = Refusal(
+    "stands for several columns, and which ones belong together is not known",
+    "Name the columns.",
+    windows=False,
+)
+NO_COLUMN = Refusal("looks back over a value, not over a column", windows=False)
+OWN_ORDER = Refusal(
+    "asks for an order of its own",
+    "Rows are in event-time order: .over(key).",
+    windows=False,
+)
+OWN_LENGTH = Refusal("changes the number of rows", "Write .over(key).", windows=False)
+TWICE = Refusal("has an .over inside an .over", "Write one of them.", windows=False)
+
 
 class Duration(NamedTuple):
     """A span as polars writes it; `parsed_int` counts in the unit of an integer column."""

@@ -199,8 +199,17 @@ class Desk:
             return None
         return self._chosen.inferred.schema
 
-    def intake(self, *, meta: tuple[str, ...] | None = None) -> Intake | None:
-        """A decoder for this topic; None before the schema is known."""
+    def intake(
+        self,
+        *,
+        meta: tuple[str, ...] | None = None,
+        partitions: Collection[Partition] = (),
+    ) -> Intake | None:
+        """A decoder for this topic; None before the schema is known.
+
+        `partitions` are numbered as they rise, whichever sends first: it is what decides between
+        rows of equal time.
+        """
         schema = self.schema
         if schema is None:
             return None
@@ -209,15 +218,17 @@ class Desk:
             schema,
             time=self.time,
             meta=self.meta if meta is None else meta,
-            partitions=(),
+            partitions=sorted(partitions),
             ids_are_text=self.ids_are_text,
             several_topics=self.several,
         )
 
-    def discover(self, blocks: Sequence[Records]) -> Intake:
+    def discover(
+        self, blocks: Sequence[Records], partitions: Collection[Partition] = ()
+    ) -> Intake:
         """A decoder from the first records of a topic that was empty before."""
         self.decide(list(itertools.chain(*(block.values for block in blocks))))
-        intake = self.intake()
+        intake = self.intake(partitions=partitions)
         if intake is None:
             raise EncodeError(
                 f"none of the first records of {', '.join(self.names)} has a field; say "

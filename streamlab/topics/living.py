@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from streamlab.clocks import SYSTEM, Clock
@@ -134,7 +135,8 @@ async def _resolved(
         )
     stop = None if until is None else await desk.resolve(until, "until", clock)
     await desk.learn()
-    intake = desk.intake()
+    partitions = list(begin.at)
+    intake = desk.intake(partitions=partitions)
     name = ",".join(desk.names)
     # In a shared group the broker itself says who reads a new partition.
     alone = shares != "load-balanced"
@@ -145,7 +147,7 @@ async def _resolved(
         stop=stop,
         source=Source(name, None if intake is None else intake.schema, desk.time),
         intake=intake,
-        discover=desk.discover,
+        discover=partial(desk.discover, partitions=partitions),
         keep=limits,
         budget_bytes=budget_bytes(limits),
         tick=pace,

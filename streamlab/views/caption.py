@@ -44,10 +44,19 @@ def caption(pictures: Sequence[Picture], statuses: Sequence[Status]) -> str:
     parts = [*_troubles(statuses)]
     parts += _span(pictures)
     parts.append(_rows(pictures))
-    if any(picture.revised and _open(picture) for picture in pictures):
-        parts.append("open windows still change")
+    parts += _revised(pictures, statuses)
     parts.append(_not_drawn(pictures))
     return " · ".join(part for part in parts if part)
+
+
+def _revised(pictures: Sequence[Picture], statuses: Sequence[Status]) -> list[str]:
+    """What still changes: open windows, or totals of all records there have been."""
+    pairs = zip(pictures, statuses, strict=True)
+    changing = [
+        status for picture, status in pairs if picture.revised and _open(picture)
+    ]
+    said = [status.basis or "open windows still change" for status in changing]
+    return list(dict.fromkeys(said))
 
 
 def _troubles(statuses: Sequence[Status]) -> list[str]:

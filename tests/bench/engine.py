@@ -2,7 +2,7 @@
 
 First 1,000 rows that touch 1,000 window keys among 10³ to 10⁶ open ones (aim: within 2× from
 the least to the most), then blocks of 50,000 rows into a mean and a count per second and
-symbol.
+symbol, then the same blocks put in order, and functions that look back over them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from streamlab.changes import HIDDEN_SCHEMA
 from streamlab.durations import Span
 from streamlab.engine.graph import Graph
 from streamlab.engine.outcome import Batch
-from streamlab.plans.nodes import Source, Window
+from streamlab.plans.nodes import InOrder, Node, Running, Source, Window
 
 SECOND = 1_000_000
 HOLDING = frozenset({0})
@@ -91,6 +91,32 @@ def through(aggs: tuple[pl.Expr, ...], per_second: int, blocks: int = 20) -> Non
     )
 
 
+def in_order(
+    name: str, expr: pl.Expr | None, size: int = 50_000, per_second: int = 50_000
+) -> None:
+    """Rows put in order that come up to 2 s late, and what looks back over them."""
+    names = np.array([f"S{i}" for i in range(100)])
+    graph = Graph()
+    node: Node = InOrder(Source("bench"), Span(0, 2 * SECOND), Span(0, 3600 * SECOND))
+    node = node if expr is None else Running(node, (expr.alias("found"),))
+    handle = graph.add(node, None)
+    took = []
+    for number in range(30):
+        index = np.arange(number * size, (number + 1) * size)
+        times = index * SECOND // per_second + RNG.integers(-SECOND, SECOND, size)
+        batch = rows(times, RNG.choice(names, size), number * size)
+        batch = batch.with_columns(pl.col("__time").alias("time"))
+        start = time.perf_counter()
+        outcome = graph.step(Batch(batch, HOLDING))[handle]
+        took.append(time.perf_counter() - start)
+        assert outcome.error is None
+    # The first batches find nothing to let go.
+    median = statistics.median(took[10:])
+    print(
+        f"{name:<24} {size:>6,} rows   {median * 1e3:6.2f} ms   {size / median / 1e6:5.2f} M rows/s"
+    )
+
+
 def main() -> None:
     print("1,000 rows, 1,000 keys touched")
     times = [among(10**power) for power in (3, 4, 5, 6)]
@@ -100,6 +126,14 @@ def main() -> None:
     through(AGGS, 5_000)
     through(AGGS, 500)
     through((pl.col("price").median().alias("median"),), 50_000)
+    print("rows in order, lateness 2 s, and over them by 100 symbols")
+    price = pl.col("price")
+    in_order("in order", None)
+    in_order("in order, 1 M waiting", None, per_second=500_000)
+    in_order("shift", price.shift().over("symbol"))
+    in_order("rolling_mean(20)", price.rolling_mean(20).over("symbol"))
+    in_order("rolling_mean_by 1 s", price.rolling_mean_by("time", "1s").over("symbol"))
+    in_order("ewm_mean", price.ewm_mean(alpha=0.1).over("symbol"))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from streamlab.plans.nodes import (
     Merge,
     Node,
     Rename,
+    Running,
     Select,
     Source,
     StaticJoin,
@@ -121,6 +122,29 @@ def hopping(random: Random) -> Window:
     return replace(made, period=seconds(period))
 
 
+def sessions(random: Random, parent: Node | None = None) -> Window:
+    """Rows of a key less than a gap apart."""
+    made = tumbling(random, parent)
+    gap = seconds(random.choice([1, 3, 9]))
+    return replace(made, every=gap, offset=seconds(0), session=True)
+
+
+def looking_back(random: Random) -> Running:
+    """Rows in order, and what those before them were."""
+    makers: list[pl.Expr] = [
+        q.shift(1).alias("before"),
+        q.diff().over("k").alias("step"),
+        q.cum_sum().over("k").alias("so_far"),
+        x.forward_fill().alias("known"),
+        q.cum_max().alias("record"),
+        q.cum_count().over("k", "b").alias("number"),
+        q.rolling_sum(3, min_samples=1).alias("three"),
+        (q - q.shift(2).over("b")).alias("second"),
+    ]
+    parent = in_order(random)
+    return Running(parent, tuple(random.sample(makers, random.randint(1, 3))))
+
+
 def in_order(random: Random, parent: Node | None = None) -> InOrder:
     """Rows in the order of event time."""
     node = steps_before(random) if parent is None else parent
@@ -197,6 +221,13 @@ PLANS: Mapping[str, Plan] = {
     "closed overlapping windows": lambda random: Closed(hopping(random)),
     "rows in order": in_order,
     "windows over rows in order": window_in_order,
+    "sessions": sessions,
+    "closed sessions": lambda random: Closed(sessions(random)),
+    "sessions over exploded rows": lambda random: sessions(random, exploded(random)),
+    "functions that look back": looking_back,
+    "windows over what looks back": lambda random: tumbling(
+        random, looking_back(random), 0
+    ),
     "nearest rows": lambda random: joined(random, "asof"),
     "rows within a time": lambda random: joined(random, "within"),
     "windows over joined rows": windows_of_joined,

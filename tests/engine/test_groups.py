@@ -244,6 +244,25 @@ def test_a_row_of_a_key_that_is_gone_begins_it_anew_in_the_same_batch():
     assert one.counts["passed"] == 4
 
 
+def test_a_row_of_a_key_that_is_gone_begins_it_anew_in_a_later_batch():
+    one = One(
+        group([n, x.max().alias("most"), x.median().alias("mid")], ttl=seconds(9))
+    )
+    one.step(table([0, 1], k=["a", "a"], x=[8, 6]))
+    one.step(table([30, 31, 32], k=["b", "a", "a"], x=[1, 2, 4]))
+
+    assert one.frame().rows() == [("a", 2, 4, 3.0), ("b", 1, 1, 1.0)]
+
+
+def test_an_older_row_makes_a_key_no_older():
+    for lengths in ([3], [1, 1, 1], [2, 1]):
+        one = One(group([n], ttl=seconds(10)))
+        for piece in cut(table([20, 15, 29], k=["a", "a", "b"]), lengths):
+            one.step(piece)
+
+        assert one.frame().rows() == [("a", 2), ("b", 1)]
+
+
 def test_a_silent_partition_keeps_keys_alive_until_it_is_idle():
     one = One(group([n], ttl=seconds(10)))
     one.step(table([0, 0, 60], [0, 1, 0], k=["a", "b", "c"]), PARTS)

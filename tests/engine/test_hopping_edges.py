@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
+import numpy as np
 import polars as pl
 
 from streamlab.changes import CLOSED
-from streamlab.durations import Span
 from streamlab.engine.graph import Graph
+from streamlab.engine.hops import Grid
 from streamlab.engine.outcome import Batch
 from streamlab.plans.nodes import Source, Window
 from tests.engine.lab import KEY, SECOND, Lab, seconds, table, window
@@ -106,27 +105,26 @@ def test_windows_shorter_than_their_distance_leave_rows_out():
     assert starts(lab.frame().sort(KEY)) == [0, 10]
 
 
-def test_in_the_hour_that_comes_twice_a_later_window_may_end_first():
-    day = hopping(0, every=3600)
-    fields = {name: getattr(day, name) for name in Window.__slots__}
-    zoned = {"period": Span(0, 86_400 * SECOND), "time_zone": "Europe/Berlin"}
-    lab = Lab(Window(**(fields | zoned)))
-    # On 2025-10-26 at 01:00 UTC the clocks of Berlin go back from three to two.
-    turn = datetime(2025, 10, 26, 1, tzinfo=UTC).timestamp()
+def test_of_windows_that_begin_in_the_hour_that_comes_twice_the_later_may_end_first():
+    starts_, ends = np.array([0, 10, 20, 30]), np.array([50, 70, 60, 80])
+    line = Grid(starts_, ends)
+    times = np.array([25, 60, 69, 70, 79])
 
-    lab.step(table([turn - 3600 * 20, turn + 3600 * 3, turn]))
+    last, over = line.last(times), line.over(times)
+    place, begun, ended = line.windows(last, over)
 
-    frame = lab.frame().sort(KEY)
-    begun = frame.get_column(KEY).dt.convert_time_zone("UTC")
-    ended = frame.get_column("window_end").dt.convert_time_zone("UTC")
-    for start, end, n in zip(begun, ended, frame.get_column("n"), strict=True):
-        held = [
-            t
-            for t in (turn - 3600 * 20, turn + 3600 * 3, turn)
-            if start.timestamp() <= t < end.timestamp()
-        ]
-        assert n == len(held) or end.timestamp() <= turn + 3600 * 3
-    assert begun.is_unique().all()
+    assert list(zip(place.tolist(), begun.tolist(), ended.tolist(), strict=True)) == [
+        (0, 0, 50),
+        (0, 10, 70),
+        (0, 20, 60),
+        (1, 10, 70),
+        (1, 30, 80),
+        (2, 10, 70),
+        (2, 30, 80),
+        (3, 30, 80),
+        (4, 30, 80),
+    ]
+    assert line.count(last, over).tolist() == [3, 2, 2, 1, 1]
 
 
 def test_what_is_needed_is_the_first_record_of_each_window():

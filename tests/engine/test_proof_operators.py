@@ -23,7 +23,7 @@ from tests.engine.plans import (
 )
 from tests.engine.proof import Ran, assert_equal_to_batch, run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # CI tries thousands of cases
 SEED = st.integers(0, 2**32)
 
 
@@ -40,6 +40,8 @@ def test_any_cut_gives_the_batch_answer_less_the_late_rows(
     node, rows = ALL[name](random), rows_in_disorder(random, height)
     lengths = cuts(random)
     holding = [{p for p in PARTS if random.random() < 0.8} for _ in lengths]
+    if name in BY_ARRIVAL:  # what expires there is not listed, so nobody is idle
+        holding = []
 
     ran = run(node, rows, lengths, holding, final=random.random() < 0.5)
 

@@ -16,7 +16,7 @@ from tests.engine.lab import table
 from tests.engine.proof import run
 from tests.plans.growing import WIDE, Grower, wide_frame
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # CI tries thousands of cases
 SOURCE = Source("lab")
 TOGETHER = 6  # expressions of one plan
 

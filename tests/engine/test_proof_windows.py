@@ -18,7 +18,7 @@ from tests.engine.lab import seconds, table, window
 from tests.engine.proof import assert_equal_to_batch, polars_fails, run
 from tests.plans.growing import Aggregations, wide_frame
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # CI tries thousands of cases
 SOURCE = Source("lab")
 PARTS = (0, 1, 2)
 HUGE = 1e200  # sums of such are infinite, or not, by the order of addition

@@ -309,7 +309,7 @@ def test_what_a_bridged_session_needed_is_needed_by_the_whole():
         graph.step(Batch(rows, frozenset({0, 1})))
 
     assert graph.low.oldest == {0: (30_000, 0), 1: (16_000, 3)}
-    graph.step(Batch(rows.clear(), HOLD, final=True))
+    graph.step(Batch(table([1]).clear(), HOLD, final=True))
     assert graph.low.oldest == {}
 
 

@@ -79,10 +79,10 @@ def test_values_of_every_kind_come_to_the_same_wherever_they_are_cut(name: str):
 def test_a_lone_null_behind_a_filter_does_not_vary():
     wide = x.filter(w).var(ddof=0).alias("found")
     rows = table(
-        [1.0] * 5,
-        x=pl.Series([None, 3, 5, 8, None], dtype=pl.Int16),
-        k=["a", "b", "b", "c", "d"],
-        w=[True, True, True, True, True],
+        [1.0] * 6,
+        x=pl.Series([None, 9, 3, 5, 8, None], dtype=pl.Int16),
+        k=["a", "a", "b", "b", "c", "d"],
+        w=[True, False, True, True, True, True],
     )
     lab = Lab(window(Source("lab"), [wide], by=("k",)))
 

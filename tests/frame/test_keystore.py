@@ -283,3 +283,77 @@ def test_rows_that_were_replaced_hold_no_memory():
     assert made.height == 1
     made.put(change({}, set()))
     assert bytes_held(made.held().frame()) <= made.bytes < 10_000
+
+
+group_keys = st.sampled_from(["a", "b", "c", "d", None])
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    changes=st.lists(
+        st.tuples(
+            st.dictionaries(group_keys, st.integers(0, 5), max_size=4),
+            st.sets(group_keys, max_size=2),
+        ),
+        max_size=12,
+    ),
+    rows=st.none() | st.integers(1, 4),
+    chance=st.randoms(use_true_random=False),
+)
+def test_of_a_running_group_those_rows_stay_that_changed_last(
+    changes: list[tuple[dict[str | None, int], set[str | None]]],
+    rows: int | None,
+    chance: random.Random,
+):
+    schema = pl.Schema({"key": pl.String(), "value": pl.Int64()})
+    rules = KeyRules(("key",), Keep(rows), by_key=False)
+    made = KeyStore(pl.DataFrame(schema=schema), rules, Budget(10**9))
+    held: dict[str | None, int] = {}  # in the order of the last change
+
+    for added, removed in changes:
+        gone = removed - set(added)
+        made.put(
+            Change(
+                pl.DataFrame(list(added.items()), schema, orient="row"),
+                pl.DataFrame({"key": list(gone)}, {"key": pl.String()}),
+                0,
+                0,
+                None,
+            ),
+            watched=chance.random() < 0.3,
+        )
+        for key in sorted(added, key=lambda each: (each is not None, each or "")):
+            held.pop(key, None)
+            held[key] = added[key]
+        held = {k: v for k, v in held.items() if k not in gone}
+        while rows is not None and len(held) > rows:
+            del held[next(iter(held))]
+        if chance.random() < 0.3:
+            made.held().frame()
+
+    order = sorted(held, key=lambda each: (each is not None, each or ""))
+    assert content(made) == [(key, held[key]) for key in order]
+    counts = made.counts()
+    assert counts.kept == len(held)
+    assert (
+        counts.put == counts.kept + counts.forgotten + counts.replaced + counts.removed
+    )
+
+
+def test_shrinking_a_running_group_drops_what_has_not_changed_for_longest():
+    schema = pl.Schema({"key": pl.String(), "value": pl.Int64()})
+    made = KeyStore(
+        pl.DataFrame(schema=schema),
+        KeyRules(("key",), Keep(), by_key=False),
+        Budget(10**9),
+    )
+    nothing = pl.DataFrame({"key": []}, {"key": pl.String})
+    for value, key in enumerate("dcbad"):
+        rows = pl.DataFrame({"key": [key], "value": [value]})
+        made.put(Change(rows, nothing, 0, 0, None))
+
+    assert made.shrink() == 2
+    assert content(made) == [("a", 3), ("d", 4)]
+    made.put(Change(pl.DataFrame({"key": ["z"], "value": [9]}), nothing, 0, 0, None))
+    assert made.shrink() == 2
+    assert content(made) == [("z", 9)]

@@ -150,7 +150,7 @@ KEYED = (
     ),
     _unique(
         "keys are not remembered",
-        "self._seen.add(key)",
+        "self._seen.update(new)",
         "pass",
         "duplicates in another batch pass",
     ),
@@ -201,6 +201,30 @@ KEYED = (
         "limit = self._watermark.mark - 2 * width",
         "limit = self._watermark.mark",
         "duplicates pass",
+    ),
+    _unique(
+        "the one time at which a key has passed is not looked at",
+        "if abs(held - time) < self._within.us:",
+        "if False:",
+        "duplicates pass",
+    ),
+    _unique(
+        "a reading that goes on forgets what it had read",
+        "old = (times.values < limits) & (times.values > limits - self._within.us)",
+        "old = np.zeros(len(limits), np.bool_)",
+        "duplicates pass after a crash",
+    ),
+    _unique(
+        "a reading that goes on begins with no time",
+        "self._watermark = Watermark(over)",
+        "self._watermark = Watermark()",
+        "what was held back before a crash passes after it",
+    ),
+    _unique(
+        "records of rows that passed are not needed",
+        "self.needs.add(buckets, part, stamp, seq)",
+        "pass",
+        "duplicates pass after a crash",
     ),
     _unique(
         "what has passed is never forgotten",

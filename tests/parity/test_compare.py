@@ -220,3 +220,18 @@ def test_other_columns_and_types_are_a_difference() -> None:
         "the columns", "", ["symbol", "price", "amount"], ["symbol", "price", "size"]
     )
     assert typed == Difference("the types", "size", pl.Int32(), pl.Int64())
+
+
+def test_a_row_that_is_missing_is_named_where_it_should_stand():
+    whole = evaluate(TRADES, ROWS)
+
+    found = compare(whole.frame[[0, 1, 3, 4, 5]], whole)
+
+    assert found is not None
+    assert str(found) == (
+        "row 2 symbol='B', price=9.0, size=2, column 'symbol': 'A' in the live frame, "
+        "'B' in batch"
+    )
+    assert str(compare(whole.frame[:-1], whole)) == (
+        "row 5 symbol='B', price=8.0, size=5: 5 rows in the live frame, 6 rows in batch"
+    )

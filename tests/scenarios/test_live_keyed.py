@@ -19,6 +19,7 @@ from streamlab.errors import (
     StateLimitError,
     UsageError,
 )
+from streamlab.live.frame import LiveFrame
 from tests.scenarios.lab import SEVERAL, moment, row, topic
 from tests.scenarios.test_live_windows import balanced
 
@@ -158,8 +159,9 @@ def test_explain_tells_how_each_aggregate_is_kept(name: str):
 
     totals = live.group_by("symbol").agg(last=price.last(), mid=price.median())
 
-    assert totals.explain().splitlines()[1:] == [
-        "group by symbol",
+    step, *roads = totals.explain().splitlines()[1:]
+    assert re.fullmatch(r"group by symbol    \([\d.]+ k?B of state\)", step)
+    assert roads == [
         "    last: partial states: last",
         "    mid: raw rows: median",
     ]
@@ -333,10 +335,10 @@ def test_revised_rows_are_not_grouped_or_told_apart(name: str):
     totals = live.group_by("symbol").agg(N)
     windows = live.window("10s").agg(N)
 
-    verbs: list[Callable[[Any], object]] = [
-        lambda f: f.group_by("n"),
-        lambda f: f.unique("n"),
-        lambda f: f.window("1m"),
+    verbs: list[Callable[[LiveFrame], object]] = [
+        lambda frame: frame.group_by("n"),
+        lambda frame: frame.unique("n"),
+        lambda frame: frame.window("1m"),
     ]
     for frame, words in ((totals, "Over what is kept"), (windows, ".closed")):
         for verb in verbs:
@@ -390,7 +392,7 @@ def test_after_a_crash_unique_still_knows_what_had_passed(name: str):
 # -- state has limits -------------------------------------------------------------------------
 
 
-LIMITED: dict[str, tuple[Callable[[Any], Any], str]] = {
+LIMITED: dict[str, tuple[Callable[[LiveFrame], LiveFrame], str]] = {
     "group": (
         lambda live: live.group_by("symbol").agg(N),
         r"group by symbol holds .* of state \([\d,]+ keys\).*ttl=.*keep=\"1GB\"",

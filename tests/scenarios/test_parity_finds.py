@@ -10,10 +10,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from streamlab.engine import states, window
+from streamlab.engine import hops, pending, states, unique, window
 from streamlab.engine.aggregator import Aggregator
 from streamlab.engine.keys import Slots
+from streamlab.engine.lookup import Lookup
 from streamlab.engine.rowwise import Chain
+from streamlab.engine.running import RunningStage
+from streamlab.engine.sessions import SessionOperator
 from streamlab.errors import ParityError
 from streamlab.live.frame import LiveFrame
 from tests.scenarios.lab import row, topic
@@ -87,13 +90,38 @@ def one_too_many(right: Any, self: Any, rows: pl.DataFrame, *more: Any) -> Any:
     return found._replace(rows=found.rows.with_columns(pl.col("price") + 1))
 
 
-def reversed_order(right: Any, self: Any, slots: Any, starts: Any) -> Any:
-    found = right(self, slots, starts)
+def reversed_order(right: Any, self: Any, *given: Any) -> Any:
+    found = right(self, *given)
     return {n: c.reverse() if n == "middle" else c for n, c in found.items()}
 
 
 def never(right: Any, self: Any, end: int) -> Any:
     return right(self, min(end, 0))
+
+
+def shortened(right: Any, self: Any, last: Any, over: Any) -> Any:
+    """The oldest of a row's windows is left out."""
+    return right(self, last, over + (last > over))
+
+
+def from_nothing(right: Any, self: Any, inputs: Any) -> Any:
+    """What was before a batch is forgotten."""
+    given = inputs[0].result.rows
+    shown = {n: t for n, t in given.schema.items() if not n.startswith("__")}
+    return right(RunningStage(self.node, pl.Schema(shown)), inputs)
+
+
+def too_early(right: Any, self: Any, keys: Any, times: Any, *more: Any) -> Any:
+    return right(self, keys, times - 3_000_000, *more)
+
+
+def backwards(right: Any, self: Any, before: int) -> Any:
+    return [piece.reverse() for piece in right(self, before)]
+
+
+def without_last(right: Any, result: Any, passed: Any) -> Any:
+    rows = right(result, passed)
+    return rows.filter(pl.col("price") != 1.0)
 
 
 A_WINDOW = "row window_start=2026-01-01 00:00:00+00:00, symbol='A'"
@@ -145,6 +173,46 @@ FAULTS: Mapping[str, Fault] = {
         lambda live: live.with_columns(twice=price * 2),
         bent(Chain, "_read", one_too_many),
         ("row 0", "column 'price'", "1.0 in the live frame, 0.0 in batch"),
+    ),
+    "overlapping windows that miss one": Fault(
+        lambda live: live.window("10s", period="30s").agg(n=pl.len()),
+        bent(hops.Even, "windows", shortened),
+        ("row window_start=2025-12-31 23:59:40+00:00", "missing in the live frame"),
+    ),
+    "sessions of another gap": Fault(
+        lambda live: live.window(gap="3s", by="symbol").agg(total=price.sum()),
+        lambda patch: patch.setattr(SessionOperator, "_gap", 1_000_000),
+        ("row window_start=2026-01-01 00:00:0", "there in the live frame, missing in"),
+    ),
+    "a function that forgets what was before": Fault(
+        lambda live: live.in_order("2s").with_columns(step=price.diff()),
+        bent(RunningStage, "take", from_nothing),
+        ("row ", "column 'step'", "in the live frame, 1.0 in batch"),
+    ),
+    "a join that finds its neighbour": Fault(
+        lambda live: live.join_asof(
+            live.select("symbol", quote=price),
+            by="symbol",
+            tolerance="1m",
+            lateness="1s",
+        ),
+        bent(Lookup, "asof", too_early),
+        ("row ", "column 'quote'", "in batch"),
+    ),
+    "rows in the wrong order": Fault(
+        lambda live: live.in_order("5s"),
+        bent(pending.Pending, "release", backwards),
+        ("row 0 ", "column ", "in the live frame"),
+    ),
+    "a running sum that forgets": Fault(
+        lambda live: live.group_by("symbol").agg(total=price.sum()),
+        bent(states.Sum, "merge", of_first),
+        ("row symbol='A'", "column 'total'", "in the live frame, 380.0 in batch"),
+    ),
+    "a first row that does not pass": Fault(
+        lambda live: live.unique("price"),
+        bent(unique, "_chosen", without_last),
+        ("row 1 ", "column 'time': 2026-01-01 00:00:02", "2026-01-01 00:00:01"),
     ),
     "windows that never close": Fault(
         lambda live: windows(live).closed,

@@ -25,6 +25,14 @@ def the_five_lines() -> None:
     assert_type(live.filter(pl.col("price") > 1).df, pl.DataFrame)
 
 
+def by_key(live: sl.LiveFrame) -> None:
+    n = live.group_by("symbol", pl.col("venue"), ttl="1h").agg(n=pl.len())
+
+    assert_type(n, sl.LiveFrame)
+    assert_type(live.group_by(["symbol"]).last(), sl.LiveFrame)
+    assert_type(live.unique("id", within="10m"), sl.LiveFrame)
+
+
 def looking() -> None:
     topic = sl.connect("file://./day.ss").topic("trades", time="time")
 

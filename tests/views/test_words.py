@@ -164,6 +164,14 @@ def test_the_caption_of_closed_windows_has_nothing_more_to_say():
     assert caption([picture(rows=rows, revised=True)], [LIVE]) == "2 rows"
 
 
+def test_the_caption_of_running_totals_says_what_they_are_over():
+    status = replace(LIVE, basis="since 09:30:00 (1 204 records)")
+
+    said = caption([picture(time=None, revised=True)], [status])
+
+    assert said.endswith("since 09:30:00 (1 204 records)")
+
+
 def test_a_state_out_of_the_ordinary_leads_the_caption():
     status = replace(LIVE, state="reconnecting", detail="b1:9093, try 3")
 

@@ -62,7 +62,7 @@ class Block(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    number: int  # its streams are seeded with it
+    number: int  # its streams are seeded with it; quotes are of the trades' own market
     partitions: int
     field: str
     names: tuple[str, ...]
@@ -86,7 +86,7 @@ KINDS = {
         },
     ),
     "quotes": _Kind(
-        2,
+        1,
         3,
         "symbol",
         _SYMBOLS,
@@ -214,7 +214,8 @@ class Generator:
             columns["size"] = 1 + (chance[3] ** 2 * 500).astype(np.int64)
             columns["side"] = np.where(chance[4] < 0.5, "buy", "sell")
         elif self._settings.kind == "quotes":
-            middle = np.rint(_BASE_PRICES[names] * (100 + 10 * one))
+            near = _BASE_PRICES[names] * (100 + 10 * one) + 20 * (chance[4] - 0.5)
+            middle = np.rint(near)
             half = 1 + (chance[3] ** 2 * 20).astype(np.int64)
             columns["bid"], columns["ask"] = (
                 (middle - half) / 100,
