@@ -12,7 +12,8 @@ import polars as pl
 from streamlab.engine.needs import Low
 from streamlab.engine.outcome import Batch
 from streamlab.frames.members import Member, Told, appended, shrink_to_fit
-from streamlab.frames.pipeline import Pipeline
+from streamlab.frames.pipeline import Pipeline, Take
+from streamlab.intake import Intake
 from streamlab.plans.nodes import Node, others
 from streamlab.records import Offset, Partition, Records
 
@@ -34,11 +35,17 @@ class Joinable(Pipeline):
         final: bool,
         done: Mapping[Partition, Offset],
         number: int = 0,
+        take: Take = Intake.take,
     ) -> Low | None:
         """As `Pipeline.step`."""
         self.ended = final
         return super().step(
-            blocks, holding=holding, final=final, done=done, number=number
+            blocks,
+            holding=holding,
+            final=final,
+            done=done,
+            number=number,
+            take=take,
         )
 
     def step_other(self, node: Node, batch: Batch) -> bool:
