@@ -76,6 +76,25 @@ def test_a_reject_keeps_its_place_its_payload_and_its_reason() -> None:
     assert (taken.received, taken.decoded) == (4, 2)
 
 
+def test_a_tombstone_is_a_reject_and_tells_its_key_and_its_place_among_the_rows() -> (
+    None
+):
+    values = [None, b'{"a":1}', b"x", None, b'{"a":2}', None]
+    keys = [b"a", b"b", b"c", b"\xff", b"d", None]
+    blocks = [
+        block(values)._replace(keys=keys),
+        block([None], P1)._replace(keys=[b"z"]),
+    ]
+
+    taken = Intake(json.make(), AB, meta=("_key",)).take(blocks)
+
+    assert taken.tombstones is not None
+    assert taken.tombstones.rows() == [("a", 0), ("\\xff", 1), ("z", 2)]
+    assert (taken.received, taken.decoded, taken.rejected.height) == (7, 2, 5)
+    assert Intake(json.make(), AB).take(blocks).tombstones is None
+    assert Intake(json.make(), AB, meta=META).take([block([b"x"])]).tombstones is None
+
+
 def test_with_several_topics_rejects_and_places_name_theirs() -> None:
     other = Partition("returns", 0)
     intake = Intake(json.make(), AB, partitions=[P0], several_topics=True)

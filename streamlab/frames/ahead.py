@@ -10,12 +10,11 @@ import asyncio
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlab import entry_ids
+from streamlab.frames.arranging import NEVER, part, stamps
 from streamlab.frames.hopper import BLOCK, FEWEST
 from streamlab.records import (
     Offset,
@@ -27,7 +26,7 @@ from streamlab.records import (
 )
 
 Int64s = NDArray[np.int64]
-NEVER, EVER = -(2**62), 2**62  # ms before and after all times
+EVER = 2**62  # ms after all times
 
 
 @dataclass(slots=True)
@@ -244,49 +243,3 @@ class Ahead:
 
 def _plain(offset: int | bytes) -> Offset:
     return offset.decode() if isinstance(offset, bytes) else int(offset)
-
-
-def stamps(block: Records) -> Int64s:
-    """The broker's time of each record, ms."""
-    if block.timestamps_ms is not None:
-        return np.asarray(block.timestamps_ms, dtype=np.int64)
-    return entry_ids.split(block.offsets)[0]  # type: ignore[arg-type]  # Redis's
-
-
-def part(block: Records, first: int, last: int | None) -> Records:
-    """Some of a block's records."""
-
-    def cut(column: Any) -> Any:
-        return None if column is None else column[first:last]
-
-    return Records(block.partition, *map(cut, block[1:]))
-
-
-def interleaved(blocks: Sequence[Records]) -> list[Records]:
-    """Blocks of several partitions as runs in the order of their times.
-
-    So that a replay hands over in the same order at every speed: within a partition as they
-    stand, across partitions by when they are due, then by partition.
-    """
-    if len({block.partition for block in blocks}) < 2:
-        return list(blocks)
-    newest: dict[Partition, int] = {}
-    due, of, at = [], [], []
-    ranks = {p: n for n, p in enumerate(sorted({b.partition for b in blocks}))}
-    for number, block in enumerate(blocks):
-        times = np.maximum.accumulate(stamps(block))
-        times = np.maximum(times, newest.get(block.partition, NEVER))
-        newest[block.partition] = int(times[-1])
-        due.append(times)
-        of.append(np.full(len(times), number))
-        at.append(np.arange(len(times)))
-    owner, place = np.concatenate(of), np.concatenate(at)
-    rank = np.array([ranks[b.partition] for b in blocks])[owner]
-    order = np.lexsort((place, owner, rank, np.concatenate(due)))
-    owner, place = owner[order], place[order]
-    starts = np.flatnonzero(np.diff(owner, prepend=-1))
-    ends = [*starts[1:].tolist(), len(owner)]
-    return [
-        part(blocks[owner[start]], int(place[start]), int(place[end - 1]) + 1)
-        for start, end in zip(starts.tolist(), ends, strict=True)
-    ]

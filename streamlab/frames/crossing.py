@@ -10,7 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from streamlab.engine.outcome import Batch
-from streamlab.errors import StreamFailedError, StreamlabError, StreamStoppedError
+from streamlab.errors import (
+    StateLimitError,
+    StreamFailedError,
+    StreamlabError,
+    StreamStoppedError,
+)
 from streamlab.frames.joinable import Joinable
 from streamlab.frames.members import Member
 from streamlab.frames.outlets import Outlets
@@ -127,9 +132,10 @@ class Crossing:
         line = self._lines.get(id(tap.node))
         if line is None or turn != tap.turn:
             return
-        if line.early or not self._pipeline.step_other(tap.node, batch):
-            line.early.append(batch)
-            self._hold(line)
+        line.early.append(batch)
+        self._settle()
+        if line.early and not tap.closed:
+            self._wait(line)
 
     def anew(self, tap: Tap) -> None:
         """As `Into`."""
@@ -181,9 +187,24 @@ class Crossing:
         line.early.clear()
         self._pipeline.budget.release(line)
 
-    def _hold(self, line: _Line) -> None:
+    def _wait(self, line: _Line) -> None:
+        """Rows wait for the first record of the left side; within the budget."""
+        held, limit = self._hold(line), self._pipeline.budget.limit
+        if held > limit:
+            self._lines.pop(id(line.tap.node))
+            self._drop(line)
+            error = StateLimitError(
+                f"{source_of(line.tap.node).name} has sent {held / 1e6:.1f} MB to be joined "
+                f"before {self._name} had its first record; the budget of a source and all on "
+                f"it is {limit / 1e6:.1f} MB. Join when both have records, or give "
+                f'{self._name} more room: live(keep="1GB").'
+            )
+            self._pipeline.lost_other(line.tap.node, error)
+
+    def _hold(self, line: _Line) -> int:
         held = sum(int(batch.rows.estimated_size()) for batch in line.early)
         self._pipeline.budget.hold(line, held)
+        return held
 
 
 def _told(name: str, error: BaseException) -> StreamlabError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -19,8 +19,9 @@ from streamlab.frames.committing import EVERY, Commits, Cut, sharer
 from streamlab.frames.feedspec import FeedSpec
 from streamlab.frames.hopper import Hopper
 from streamlab.frames.idleness import Idleness
-from streamlab.frames.pipeline import Pipeline
-from streamlab.records import Offset, Partition, PartitionState, Records, Resolved
+from streamlab.frames.pipeline import Pipeline, Take
+from streamlab.intake import Intake
+from streamlab.records import Offset, Partition, PartitionState, Resolved
 from streamlab.runtime.loop import CLOSE_SECONDS
 from streamlab.runtime.worker import Worker
 
@@ -63,6 +64,7 @@ class Fetch:
                 written one.
             announce: told after every block that was handed over.
         """
+        self._take: Take = Intake.take
         self.states: Mapping[Partition, PartitionState] = {}
         self.idle: frozenset[Partition] = frozenset()
         self.hopper = Hopper(pipeline.budget.limit)
@@ -306,10 +308,6 @@ class Fetch:
         """Whether nothing is left to hand over but what waits in the hopper."""
         return self._ended
 
-    def _arranged(self, blocks: Sequence[Records]) -> Sequence[Records]:
-        """The blocks as they are handed over; on the worker."""
-        return blocks
-
     def _next(self) -> Mapping[Partition, Offset]:
         return {partition: state.next for partition, state in self.states.items()}
 
@@ -350,11 +348,12 @@ class Fetch:
             self._pipeline.counts.lost = lost
             self._pipeline.counts.rebalances = rebalances
             return self._pipeline.step(
-                self._arranged(blocks),
+                blocks,
                 holding=holding,
                 final=ended and self._whole(consumer),
                 done=done,
                 number=number,
+                take=self._take,
             )
 
         low = await asyncio.wrap_future(self._worker.submit(step))

@@ -38,6 +38,7 @@ from streamlab.intake import Intake, Taken
 from streamlab.plans.nodes import Errors, Late, Node, Source, label
 from streamlab.records import Offset, Partition, Records
 
+Take = Callable[[Intake, Sequence[Records]], Taken]
 ERRORS_KEPT = Keep(rows=10_000)
 
 
@@ -228,6 +229,7 @@ class Pipeline:
         final: bool,
         done: Mapping[Partition, Offset],
         number: int = 0,
+        take: Take = Intake.take,
     ) -> Low | None:
         """Decode `blocks`, run every plan once, publish one version.
 
@@ -238,6 +240,7 @@ class Pipeline:
             final: the bounded input is at its end; every window closes.
             done: where each partition will be after this batch.
             number: of the batch, as outlets acknowledge it.
+            take: decodes the blocks; it may put the rows in another order.
 
         Returns:
             What is still needed, if this reading commits.
@@ -250,7 +253,7 @@ class Pipeline:
             self._publish(done)
             self.outlets.put(number, {})
             return None
-        taken = self.intake.take(blocks)
+        taken = take(self.intake, blocks)
         self.counts.add(taken)
         if taken.rows.height:
             self._wiring.be_born(taken.rows, self.members, self.published.done)

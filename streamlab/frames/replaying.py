@@ -6,17 +6,18 @@ It reads ahead by itself, a bounded amount, and hands over when the clock tells 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from streamlab.backends.base import Consumer
-from streamlab.frames.ahead import EVER, Ahead, interleaved
+from streamlab.frames.ahead import EVER, Ahead
+from streamlab.frames.arranging import in_step
 from streamlab.frames.feedspec import FeedSpec
 from streamlab.frames.fetching import Fetch
 from streamlab.frames.pace import ReplayClock
 from streamlab.frames.pipeline import Pipeline
 from streamlab.frames.silence import Silence
-from streamlab.records import Offset, Partition, Records
+from streamlab.records import Offset, Partition
 from streamlab.runtime.worker import Worker
 
 LISTEN = 0.05  # seconds a silent receive may take; a step waits for it at the end of the topic
@@ -36,6 +37,7 @@ class Replay(Fetch):
     ) -> None:
         """Make it; nothing is read before `run`. The other arguments are `Fetch`'s."""
         super().__init__(spec, pipeline, worker, **signals)
+        self._take = in_step
         self.asked = self._answers = 0
         self._clock = clock
         self._ahead = Ahead(list(spec.start), spec.stop, pipeline.budget.limit)
@@ -202,9 +204,6 @@ class Replay(Fetch):
 
     def _next(self) -> Mapping[Partition, Offset]:
         return self._ahead.places()
-
-    def _arranged(self, blocks: Sequence[Records]) -> Sequence[Records]:
-        return interleaved(blocks)
 
 
 def _done(future: asyncio.Future[None]) -> None:

@@ -56,6 +56,7 @@ class Tap:
         member: the right side's frame.
         node: its plan, as it stands in the join.
         turn: how often the left side has asked for everything again; its worker's.
+        closed: whether nobody joins any more.
         done: whether the right side has come to its end, or broken off.
     """
 
@@ -79,23 +80,23 @@ class Tap:
         self._sending = 0
         self._offered: list[Batch] = []
         self._waiting = 0
-        self._closed = False
+        self.closed = False
         self._lock = threading.Lock()
 
     @property
     def full(self) -> bool:
         """Whether the right source must wait."""
-        return not self._closed and self._waiting >= ROOM
+        return not self.closed and self._waiting >= ROOM
 
     @property
     def empty(self) -> bool:
         """Whether all that the right side has put in is joined."""
-        return self._closed or not (self._waiting or self._offered)
+        return self.closed or not (self._waiting or self._offered)
 
     def offer(self, outcome: Outcome) -> None:
         """What a micro-batch did to the frame; before it is published."""
         rows = outcome.change.added
-        if rows.width and not self._closed:
+        if rows.width and not self.closed:
             holding = frozenset({0})
             self._offered.append(Batch(rows, holding, outcome.final, outcome.frontier))
 
@@ -105,7 +106,7 @@ class Tap:
         """What the frame holds when the join begins, or begins again."""
         self._offered.clear()
         self._sending = turn
-        self.done = False
+        self.done = final
         rows = held.frame()
         if rows.width:
             self._offered.append(Batch(rows, frozenset({0}), final, frontier))
@@ -136,19 +137,19 @@ class Tap:
 
     def close(self) -> None:
         """Nobody joins any more."""
-        self._closed = True
+        self.closed = True
         self._offered.clear()
         self._moved()
 
     def _send(self, work: Callable[[], None]) -> None:
-        if self._closed:
+        if self.closed:
             return
         with self._lock:
             self._waiting += 1
 
         def deliver() -> None:
             try:
-                if not self._closed:
+                if not self.closed:
                     work()
             finally:
                 with self._lock:

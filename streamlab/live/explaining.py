@@ -30,9 +30,25 @@ def explain(
         lines.append(name if held is None else f"{name}    ({size(held)} of state)")
         if isinstance(step, nodes.Revising) and schema is not None:
             lines += [f"    {line}" for line in _roads(step, schema)]
-        if isinstance(step, nodes.TwoSided):
-            lines.append(f"    with {nodes.steps(step.other)}")
+        lines += [f"    {line}" for line in _sides(step)]
     return "\n".join(lines)
+
+
+def _sides(step: nodes.Node) -> Iterator[str]:
+    """What a join is with, and what is kept for it."""
+    if isinstance(step, nodes.StaticJoin):
+        yield f"with a table of {step.table.height:,} rows"
+    elif isinstance(step, nodes.TwoSided):
+        yield f"with {nodes.steps(step.other)}"
+    if isinstance(step, nodes.Merge):
+        yield "kept: rows of either side until the other has come as far"
+    elif isinstance(step, nodes.Join):
+        newest = step.kind == "asof" and step.strategy == "backward"
+        more = ", of older ones the newest of each key" if newest else ""
+        yield (
+            "kept: rows of it that a row to come may want, those of the last "
+            f"{step.tolerance.text}{more}"
+        )
 
 
 def _roads(step: nodes.Revising, schema: pl.Schema) -> Iterator[str]:

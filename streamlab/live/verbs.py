@@ -44,17 +44,23 @@ class Verbs(Reading):
         )
 
     def filter(self, *predicates: Any, **constraints: Any) -> Self:
-        """Rows for which all predicates hold, as polars' `filter`."""
+        """Rows for which all predicates hold, as polars' `filter`; over rows in order they may
+        look back.
+        """
         found = parse_predicates(predicates, constraints)
         return self._row_wise("filter", found, nodes.Filter(self._node, found))
 
     def select(self, *exprs: Any, **named: Any) -> Self:
-        """Only these columns, as polars' `select`; each row by itself."""
+        """Only these columns, as polars' `select`; each row by itself, or looking back over
+        rows in order.
+        """
         found = parse(exprs, named)
         return self._row_wise("select", found, nodes.Select(self._node, found))
 
     def with_columns(self, *exprs: Any, **named: Any) -> Self:
-        """These columns added, as polars' `with_columns`; each row by itself."""
+        """These columns added, as polars' `with_columns`; each row by itself, or looking back
+        (`shift`, `cum_sum`, `rolling_mean`) over rows in order: of `in_order`, joins, `.closed`.
+        """
         found = parse(exprs, named)
         return self._row_wise(
             "with_columns", found, nodes.WithColumns(self._node, found)

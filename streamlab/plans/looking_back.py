@@ -16,7 +16,7 @@ import polars as pl
 from streamlab.errors import NotIncrementalError, UsageError
 from streamlab.plans.codec import Value
 from streamlab.plans.exprs import Finding, call_words, has_column, message, offence
-from streamlab.plans.functions import UNKNOWN, Call, Refusal, is_literal
+from streamlab.plans.functions import OTHER_ROWS, UNKNOWN, Call, Refusal, is_literal
 from streamlab.plans.looks import (
     BESIDE_PYTHON,
     NO_COLUMN,
@@ -104,11 +104,11 @@ def check(
         raise NotIncrementalError(message(call_words(expr, verb), found))
     if ordered:
         return
-    part = offence(to_tree(expr), schema)
-    if part is not None:
-        way = _CLOSED if keyed else _in_order(expr, verb, schema)
-        part = part._replace(refusal=part.refusal._replace(instead=way))
-        raise NotIncrementalError(message(call_words(expr, verb), part, windows=True))
+    tree = to_tree(expr)
+    part = offence(tree, schema) or Finding(tree, OTHER_ROWS)
+    way = _CLOSED if keyed else _in_order(expr, verb, schema)
+    part = part._replace(refusal=part.refusal._replace(instead=way))
+    raise NotIncrementalError(message(call_words(expr, verb), part, windows=not keyed))
 
 
 def refusal(expr: pl.Expr, schema: pl.Schema | None) -> Finding | None:

@@ -152,6 +152,19 @@ def test_a_row_among_several_that_passed_is_compared_with_both_its_neighbours(
     assert (2 in one.lines().get_column("x")) is passes
 
 
+@pytest.mark.parametrize(("mark", "time"), [(7, 4), (9, 4), (7.9, 2.9)])
+def test_what_has_passed_is_known_while_a_like_of_it_may_still_pass(
+    mark: float, time: float
+):
+    one = One(Unique(SOURCE, ("k",), seconds(5)))
+
+    for second, key in ((3, "a"), (mark, "b"), (time, "a")):
+        one.step(table([second], k=[key]))
+
+    assert one.counts["filtered"] == 1
+    assert one.lines().height == 2
+
+
 def test_a_row_that_waited_too_long_is_expired_though_it_may_be_the_first():
     one = One(Unique(SOURCE, ("k",), seconds(5)))
     one.step(table([20, 15, 14.9], k=["a", "b", "c"]))
@@ -243,6 +256,21 @@ def test_after_a_crash_what_passed_is_known_again_and_no_like_of_it_passes(
     once = [*before.lines()["k"], *after.lines().filter(pl.col("__seq") >= at)["k"]]
     assert once == list(dict.fromkeys(named))
     assert set(after.lines()["k"]) <= set(named[max(0, at - 6) :])
+
+
+def test_after_a_crash_what_is_too_old_to_pass_again_still_holds_its_likes_back():
+    node = Unique(SOURCE, ("k",), seconds(5))
+    rows = table([0, 7, 3, 4], k=["a", "b", "a", "c"])
+    before = One(node, committing=True)
+    before.step(rows.head(2))
+    low = before.graph.low
+    assert low.oldest == {0: (0, 0)}
+
+    after = One(node, memory=Memory(low.plans, {0: (None, 2)}))
+    after.step(rows)
+
+    assert after.lines()["k"].to_list() == ["b", "c"]
+    assert (after.counts["expired"], after.counts["filtered"]) == (1, 1)
 
 
 def test_a_group_after_unique_sees_how_far_time_has_come_whatever_the_cut():

@@ -656,6 +656,61 @@ def test_groups_do_not_join():
         asof(quotes, mine)
 
 
+def test_explain_says_what_it_is_joined_with():
+    trades, quotes = Two().live()
+
+    lines = asof(trades, quotes).explain().splitlines()
+
+    assert lines[1:3] == ["in order 1s", "join_asof 5s"]
+    assert lines[3].startswith("    with quotes-")
+    assert "the newest of each key" in lines[4]
+    assert "table of 3 rows" in trades.join(TABLE, on="symbol").explain()
+
+
+def test_a_join_that_holds_too_much_stops_and_says_so():
+    two = Two()
+    trades = two.trades.live(start="earliest", keep="100kB")
+    quotes = two.quotes.live(start="earliest")
+    joined = asof(trades, quotes, tolerance="1d")
+    two.quote(*range(5_000), symbol="x" * 40)
+    two.trade(1)
+
+    with pytest.raises(StreamFailedError, match="join_asof 1d holds"):
+        joined.wait(lambda _: False)
+    assert quotes.wait(count=5_000).height == 5_000
+
+
+def test_rows_that_wait_for_the_first_record_of_the_left_side_are_within_the_budget():
+    two = Two()
+    trades = two.trades.live(start="earliest", keep="100kB")
+    quotes = two.quotes.live(start="earliest")
+    joined = asof(trades, quotes)
+    two.quote(*range(5_000), symbol="x" * 40)
+
+    with pytest.raises(
+        StreamFailedError, match=r"before trades-.* had its first record"
+    ):
+        joined.wait(lambda _: False)
+    two.trade(1)
+    assert trades.wait(count=1).height == 1
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_an_empty_right_side_that_has_ended_is_over(*, early: bool):
+    two = Two()
+    trades = two.trades.live(start="earliest", until="latest")
+    quotes = two.quotes.live(start="earliest", until="latest", paused=early)
+    if not early:
+        trades.wait()
+        quotes.wait()
+
+    joined = asof(trades, quotes)
+    quotes.resume()
+
+    with pytest.raises(StreamStoppedError, match="ended"):
+        joined.wait(count=1)
+
+
 # -- tables ----------------------------------------------------------------------------------
 
 TABLE = pl.DataFrame({"symbol": ["A", "B", "B"], "name": ["Anna", "Bob", "Bill"]})

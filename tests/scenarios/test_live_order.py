@@ -238,3 +238,29 @@ def test_a_column_that_does_not_rise_with_event_time_fails_the_frame(name: str):
 
     assert "'price' does not rise with event time" in str(wrong.error)
     assert wrong.df["m"].to_list() == [9.0]
+
+
+def test_windows_over_rows_in_order_are_those_over_the_rows_in_time(name: str):
+    records = [row(at + (at * 7 % 5), float(at)) for at in range(60)] + [row(2, 7.0)]
+    live = sent(name, records).live(start="earliest", until={0: 61})
+    ordered = live.in_order("5s").with_columns(step=pl.col("price").diff())
+
+    counts = ordered.window("10s", lateness="0s").agg(
+        n=pl.len(), steps=pl.col("step").sum()
+    )
+
+    counts.wait()
+    assert counts.stats.operator.late == 0
+    assert counts.df["n"].sum() == 60
+    assert counts.df["_closed"].all()
+    assert counts.check_parity().startswith("equal")
+
+
+def test_before_the_first_record_what_looks_back_is_taken_as_it_is(name: str):
+    source = topic(name)
+    live = source.live()
+    steps = live.in_order("1s").with_columns(step=pl.col("price").diff())
+
+    source.send([row(1, 3.0), row(2, 5.0), row(9)])
+
+    assert steps.wait(count=3)["step"].to_list() == [None, 2.0]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 import streamlab as sl
+from streamlab.backends.inprocess.log_reader import LogConsumer
 from streamlab.errors import (
     ModeError,
     PositionError,
@@ -26,9 +27,10 @@ from streamlab.errors import (
 from streamlab.frames import ahead
 from streamlab.frames.replaying import Replay
 from streamlab.live.frame import LiveFrame
+from streamlab.records import Records
 from streamlab.replay import recording
 from streamlab.views.status import status_line
-from tests.scenarios.lab import EPOCH_MS, moment, put, row, topic
+from tests.scenarios.lab import EPOCH_MS, TYPES, moment, put, row, topic
 
 numbers = itertools.count()
 START = "2026-01-01 00:00Z"
@@ -139,6 +141,21 @@ def test_records_of_several_partitions_come_in_the_order_of_their_times(name: st
     day.step("1m")
 
     assert seconds(live) == [1, 2, 3, 3, 4, 5, 6, 7, 7, 7]
+
+
+def test_records_that_can_not_be_decoded_do_not_disturb_the_order(name: str):
+    source = topic(name, 2, schema=TYPES, format="json")
+    at(name, 0, 1, 4)
+    put(name, 0, [b"{"], [EPOCH_MS + 6_000])
+    at(name, 0, 5)
+    at(name, 1, 2, 5.5, 6, 7)
+    day = sl.clock(speed=0)
+    live = source.live(clock=day)
+
+    day.step("1m")
+
+    assert seconds(live) == [1, 2, 4, 5.5, 5, 6, 7]
+    assert live.errors.df["_offset"].to_list() == [2]
 
 
 def test_a_record_never_overtakes_one_before_it_in_its_partition(name: str):
@@ -354,6 +371,46 @@ def test_only_a_bounded_amount_is_read_ahead(
     assert len(live) == 5_003
     assert seconds(live) == sorted(seconds(live))
     assert max(held) <= 2 * 200
+
+
+def one_after_the_other(self: LogConsumer, max_records: int) -> list[Records]:
+    """All of the first partition before any of the second."""
+    blocks = []
+    for partition in sorted(self._order):
+        if block := self._read(partition, max_records):
+            blocks.append(block)
+            max_records -= len(block.values)
+    return blocks
+
+
+@pytest.mark.parametrize("until", [None, "latest", {0: 2_950, 1: 250}])
+def test_a_partition_far_ahead_is_left_out_until_the_others_have_come(
+    name: str, monkeypatch: pytest.MonkeyPatch, until: Any
+):
+    monkeypatch.setattr(ahead, "FEWEST", 200)
+    monkeypatch.setattr(ahead, "BLOCK", 200)
+    monkeypatch.setattr(LogConsumer, "_take_fairly", one_after_the_other)
+    source = topic(name, 2)
+    at(name, 0, *(n / 100 for n in range(3_000)))
+    at(name, 1, *(n / 10 for n in range(300)))
+    day = sl.clock(START, speed=0)
+    live = source.live(clock=day, until=until)
+    fetch = live._feed.fetch
+    assert isinstance(fetch, Replay)
+    held, left_out = [], False
+
+    for _ in range(40):
+        if live.status().state == "ended":
+            break
+        day.step("1s")
+        shelves = fetch._ahead._shelves.values()
+        held.append(sum(shelf.count for shelf in shelves))
+        left_out = left_out or any(shelf.moved for shelf in shelves)
+
+    assert left_out
+    assert max(held) <= 600
+    assert seconds(live) == sorted(seconds(live))
+    assert len(live) == (3_200 if isinstance(until, dict) else 3_300)
 
 
 def test_many_records_of_one_instant_are_handed_over_in_pieces(
