@@ -275,7 +275,13 @@ class Pipeline:
             self._recompute(self.members)
         self.outlets.put(number, told)
         self.settled()
-        return None if self._past is None else graph.low
+        return self.low
+
+    @property
+    def low(self) -> Low | None:
+        """What is still needed, if this reading commits; on the worker."""
+        graph = self._wiring.graph
+        return None if self._past is None or graph is None else graph.low
 
     @property
     def _forgotten(self) -> int:

@@ -15,7 +15,7 @@ from streamlab.engine.needs import Memory
 from streamlab.engine.outcome import Outcome
 from streamlab.errors import StateLimitError
 from streamlab.frames.failures import too_large
-from streamlab.frames.joining import first_offsets, first_time
+from streamlab.frames.joining import first_offsets, first_time, late_places
 from streamlab.frames.members import Member, appended
 from streamlab.intake import Intake
 from streamlab.plans.nodes import Errors, Node, Recompute
@@ -73,9 +73,20 @@ class Wiring:
             memory: what an earlier reading left, if this one goes on with it.
         """
         self._intake = intake
-        self.graph = Graph(committing=self._committing, memory=memory)
+        self.graph = self._new_graph(memory)
         self._root.open(pl.Schema({**intake.schema, **HIDDEN_SCHEMA}))
         self._errors.open(intake.take([]).rejected.schema)
+
+    def _new_graph(self, memory: Memory | None) -> Graph:
+        intake = self._intake
+        if intake is None:  # pragma: no cover - it is known when a graph is made
+            return Graph(committing=self._committing, memory=memory)
+        return Graph(
+            committing=self._committing,
+            memory=memory,
+            numbered=not intake.ids_are_text,
+            placed=lambda rows: late_places(rows, intake),
+        )
 
     def anew(self, *, from_start: bool) -> None:
         """As before the first record; nothing is connected."""
@@ -83,7 +94,7 @@ class Wiring:
         self._by_handle.clear()
         self._unborn.clear()
         if self._intake is not None:
-            self.graph = Graph(committing=self._committing)
+            self.graph = self._new_graph(None)
 
     def close(self) -> None:
         """Give the graph up; where its operators stood stays known."""
