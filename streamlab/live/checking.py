@@ -203,7 +203,7 @@ def _refuse_trouble(frame: Any, standing: Mapping[nodes.Node, Standing]) -> None
 
 def _in_order_of_arrival(step: nodes.Node) -> bool:
     """Whether its answer hangs on how partitions took turns."""
-    return isinstance(step, (nodes.GroupBy, nodes.Unique))
+    return isinstance(step, (nodes.GroupBy, nodes.Unique, nodes.OuterJoin))
 
 
 def _steps(node: nodes.Node) -> list[nodes.Node]:
