@@ -43,19 +43,19 @@ def test_of_rows_of_one_time_in_two_batches_backward_finds_the_last_forward_the_
 
 
 def test_only_values_that_no_row_can_want_are_replaced_by_newer_ones():
-    height = 3000
-    rows = table(list(range(height)), x=list(range(height)), k=["a", "b"] * 1500)
+    height = 4000
+    rows = table(list(range(height)), x=list(range(height)), k=["a", "b"] * 2000)
     lookup = looked_up(rows[:2000], rows[2000:])
 
-    lookup.settle(0, 2000 * SECOND)
+    lookup.settle(0, 3500 * SECOND)
 
-    # Of those up to second 2000 the last of each key; of the others all.
-    assert lookup.height == 2 + 999
-    assert nearest(lookup, 2000) == 2000
-    assert nearest(lookup, 2000, key="b") == 1999
-    assert nearest(lookup, 2001, key="b") == 2001
-    assert nearest(lookup, 2345) == 2344
-    assert nearest(lookup, 2999, key="b") == 2999
+    # Of those up to second 3500 the last of each key; of the others all.
+    assert lookup.height == 2 + 499
+    assert nearest(lookup, 3500) == 3500
+    assert nearest(lookup, 3500, key="b") == 3499
+    assert nearest(lookup, 3501, key="b") == 3501
+    assert nearest(lookup, 3745) == 3744
+    assert nearest(lookup, 3999, key="b") == 3999
 
 
 def test_how_far_a_side_is_never_goes_back():
