@@ -32,4 +32,4 @@ def load() -> None:
 def cases(share: float = 1.0) -> settings:
     """So many of the profile's cases, for a test that costs more or less than others."""
     most: int = settings().max_examples
-    return settings(max_examples=max(3, round(most * share)))
+    return settings(max_examples=max(4, round(most * share)))

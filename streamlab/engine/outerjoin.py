@@ -9,7 +9,7 @@ import polars as pl
 
 from streamlab.changes import HIDDEN, JOINED, UNMATCHED
 from streamlab.engine.fates import Mask, tally
-from streamlab.engine.faults import PlanError, first_bad
+from streamlab.engine.faults import FAILURES, PlanError, first_bad
 from streamlab.engine.needs import Bounds, Needed
 from streamlab.engine.outcome import Counts
 from streamlab.engine.rowwise import ROW, Result, fed, numbered, without
@@ -67,7 +67,7 @@ class OuterStage:
         result, error = given.result, None
         try:
             found = self._join(result.rows)
-        except Exception as problem:
+        except FAILURES as problem:
             height = result.rows.height
             bad = first_bad(height, lambda n: self._join(result.rows.head(n)))
             if bad is None:
@@ -83,7 +83,7 @@ class OuterStage:
             removed, self._begun = None, True
         return Effect(rows, counts, removed, error=error)
 
-    def _fault(self, problem: Exception, given: Input, bad: int) -> PlanError:
+    def _fault(self, problem: BaseException, given: Input, bad: int) -> PlanError:
         """The step fails on the row at place `bad`."""
         row = int(given.result.rows.get_column(ROW)[bad])
         record = without(given.origin.rows.slice(row, 1), (ROW,))

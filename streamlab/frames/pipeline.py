@@ -152,9 +152,8 @@ class Pipeline:
         member.tell(appended(pl.DataFrame()))
         member.close()
         self._publish()
-        self.outlets.lost(
-            member, StreamStoppedError(f"{label(member.node)} was stopped")
-        )
+        error = StreamStoppedError(f"{label(member.node)} was stopped")
+        self.outlets.lost(member, error)
         self.settled()
 
     def close(self) -> None:
@@ -277,7 +276,13 @@ class Pipeline:
             self._recompute(self.members)
         self.outlets.put(number, told, begun)
         self.settled()
-        return None if self._past is None else graph.low
+        return self.low
+
+    @property
+    def low(self) -> Low | None:
+        """What is still needed, if this reading commits; on the worker."""
+        graph = self._wiring.graph
+        return None if self._past is None or graph is None else graph.low
 
     @property
     def _forgotten(self) -> int:

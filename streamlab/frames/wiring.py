@@ -15,10 +15,18 @@ from streamlab.engine.needs import Memory
 from streamlab.engine.outcome import Outcome
 from streamlab.errors import StateLimitError
 from streamlab.frames.failures import too_large
-from streamlab.frames.joining import first_offsets, first_time
+from streamlab.frames.joining import first_offsets, first_time, late_places
 from streamlab.frames.members import Member, Told, appended
 from streamlab.intake import Intake
-from streamlab.plans.nodes import Errors, Node, OuterJoin, Recompute, reviser_of
+from streamlab.plans.nodes import (
+    Errors,
+    Node,
+    OuterJoin,
+    Recompute,
+    Stateful,
+    chain,
+    reviser_of,
+)
 from streamlab.records import Offset, Partition
 
 
@@ -74,9 +82,20 @@ class Wiring:
             memory: what an earlier reading left, if this one goes on with it.
         """
         self._intake = intake
-        self.graph = Graph(committing=self._committing, memory=memory)
+        self.graph = self._new_graph(memory)
         self._root.open(pl.Schema({**intake.schema, **HIDDEN_SCHEMA}))
         self._errors.open(intake.take([]).rejected.schema)
+
+    def _new_graph(self, memory: Memory | None) -> Graph:
+        intake = self._intake
+        if intake is None:  # pragma: no cover - it is known when a graph is made
+            return Graph(committing=self._committing, memory=memory)
+        return Graph(
+            committing=self._committing,
+            memory=memory,
+            numbered=not intake.ids_are_text,
+            placed=lambda rows: late_places(rows, intake),
+        )
 
     def anew(self, *, from_start: bool) -> None:
         """As before the first record; nothing is connected."""
@@ -84,7 +103,7 @@ class Wiring:
         self._by_handle.clear()
         self._unborn.clear()
         if self._intake is not None:
-            self.graph = Graph(committing=self._committing)
+            self.graph = self._new_graph(None)
 
     def close(self) -> None:
         """Give the graph up; where its operators stood stays known."""
@@ -138,10 +157,14 @@ class Wiring:
         if not seed.height and not self._whole(node):
             self._foresee(member, seed)
             return
-        if not (self.from_start and not self._forgotten()):
+        elder = self._elder(node)
+        if elder is not None:
+            member.began, member.since = elder.began, elder.since
+        elif self._forgotten():
             member.began = first_time(seed)
-        if self._forgotten():
             member.since = first_offsets(seed, done, self._intake)
+        elif not self.from_start:
+            member.began = first_time(seed)
         self._start(member, seed)
 
     def disconnect(self, member: Member) -> None:
@@ -190,6 +213,18 @@ class Wiring:
         if self.graph is None:
             return self._last.get(id(node), Standing(None, None, None))
         return self.graph.standing(node)
+
+    def _elder(self, node: Node) -> Member | None:
+        """A frame on the same step with state, which has had records that are forgotten now."""
+        steps = [each for each in chain(node) if isinstance(each, Stateful)]
+        if not steps:
+            return None
+        above = (
+            member
+            for member in self._by_handle.values()
+            if any(each is steps[-1] for each in chain(member.node))
+        )
+        return next(above, None)
 
     def _whole(self, node: Node) -> bool:
         """Whether windows of `node` miss no record that came before this reading."""

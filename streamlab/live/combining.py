@@ -218,10 +218,16 @@ class Combining(Ordering):
         return self._combined(nodes.Merge(left, right.plan), right)
 
     @property
-    def other(self) -> Self | None:
-        """Of a join or a merge of two live frames the second side, in order: its `.late`, its
-        `.stats`; None of any other frame.
+    def other(self) -> Self:
+        """The second side of a join or a merge, in order: its `.late`, its `.stats`.
+
+        Raises:
+            UsageError: it is no join of two live frames.
         """
+        if self._other is None:
+            raise UsageError(
+                f"{self.name} is no join of two live frames: .other is the second side of one."
+            )
         return self._other
 
     def _outer(self, node: nodes.OuterJoin) -> Self:

@@ -192,7 +192,8 @@ def with_table(random: Random) -> Node:
     how: Literal["inner", "left", "semi", "anti"] = random.choice(
         ["inner", "left", "semi", "anti"]
     )
-    found = StaticJoin(steps_before(random), rates, how, {"on": "k"})
+    many = how in {"inner", "left"}  # a key of the table comes twice
+    found = StaticJoin(steps_before(random), rates, how, {"on": "k"}, many)
     return found if random.random() < 0.5 else tumbling(random, found)
 
 

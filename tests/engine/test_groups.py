@@ -254,6 +254,19 @@ def test_a_row_of_a_key_that_is_gone_begins_it_anew_in_a_later_batch():
     assert one.frame().rows() == [("a", 2, 4, 3.0), ("b", 1, 1, 1.0)]
 
 
+def test_a_key_that_was_in_use_leaves_once_it_no_longer_is():
+    one = One(group([n], ttl=seconds(10)))
+    for second in (0, 12):
+        one.step(table([second], k=["b"]))
+        one.step(table([second], k=["a"]))
+
+    one.step(table([21.5], k=["c"]))
+    assert one.frame().rows() == [("a", 1), ("b", 1), ("c", 1)]
+    one.step(table([22], k=["c"]))
+
+    assert one.frame().rows() == [("c", 2)]
+
+
 def test_an_older_row_makes_a_key_no_older():
     for lengths in ([3], [1, 1, 1], [2, 1]):
         one = One(group([n], ttl=seconds(10)))
@@ -261,6 +274,17 @@ def test_an_older_row_makes_a_key_no_older():
             one.step(piece)
 
         assert one.frame().rows() == [("a", 2), ("b", 1)]
+
+
+def test_a_key_of_an_earlier_batch_that_is_gone_begins_anew_within_a_later_one():
+    x_all = x.implode().alias("all")
+    one = One(group([n, x.sum().alias("sum"), x_all], ttl=seconds(10)))
+    one.step(table([0, 1], k=["a", "a"], x=[1, 2]))
+
+    outcome = one.step(table([30, 31, 32], k=["b", "a", "a"], x=[3, 4, 5]))
+
+    assert one.frame().rows() == [("a", 2, 9, [4, 5]), ("b", 1, 3, [3])]
+    assert outcome.change.removed.is_empty()
 
 
 def test_a_silent_partition_keeps_keys_alive_until_it_is_idle():

@@ -31,7 +31,7 @@ ALL = {**PLANS, **BY_ARRIVAL}
 
 
 @pytest.mark.parametrize("name", ALL)
-@cases(0.3)
+@cases(0.04)
 @given(seed=SEED, height=st.integers(1, 60))
 def test_any_cut_gives_the_batch_answer_less_the_late_rows(
     name: str, seed: int, height: int
@@ -49,7 +49,7 @@ def test_any_cut_gives_the_batch_answer_less_the_late_rows(
 
 
 @pytest.mark.parametrize("name", ALL)
-@cases(0.15)
+@cases(0.015)
 @given(seed=SEED, height=st.integers(1, 40))
 def test_two_cuts_give_the_same_rows_late_ones_included(
     name: str, seed: int, height: int
@@ -61,13 +61,13 @@ def test_two_cuts_give_the_same_rows_late_ones_included(
     one, other = (run(node, rows, cuts(random), final=final) for _ in range(2))
 
     assert_same_frames(one, other)
-    assert {step: late.rows() for step, late in one.late.items()} == {
-        step: late.rows() for step, late in other.late.items()
-    }
+    assert one.late.keys() == other.late.keys()
+    for step, late in one.late.items():
+        assert late.equals(other.late[step])
 
 
 @pytest.mark.parametrize("name", PLANS)
-@cases(0.15)
+@cases(0.015)
 @given(seed=SEED, height=st.integers(1, 16))
 def test_any_interleaving_gives_the_same_if_no_row_trails_by_more_than_the_lateness(
     name: str, seed: int, height: int

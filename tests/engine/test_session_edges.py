@@ -105,13 +105,20 @@ def test_a_row_inside_a_session_does_not_end_it_sooner():
     assert lab.lines("closed").height == 0
 
 
+def test_a_session_that_was_extended_does_not_close_where_it_once_ended():
+    lab = fed(Sessions(sessions(0)), [0], [9], [12], [21])
+
+    assert lab.spans() == {(0, 31): [0, 1, 2, 3]}
+    assert lab.lines("closed").height == 0
+
+
 def test_sessions_of_two_keys_never_meet():
     lab = Sessions(sessions(by=("k",)))
 
     lab.step(table([0, 1, 2, 3], x=[0, 1, 2, 3], k=["a", "b", "a", "b"]))
 
-    lists = lab.frame().sort("k").get_column("list").to_list()
-    assert lists == [[0, 2], [1, 3]]
+    found = lab.frame().sort("k").select(KEY, "window_end", "list").rows()
+    assert found == [(moment(0), moment(12), [0, 2]), (moment(1), moment(13), [1, 3])]
 
 
 def test_a_session_closes_when_the_limit_reaches_its_end_and_not_before():

@@ -78,11 +78,11 @@ def made(folder: Path) -> None:
 def tried(mutant: Mutant, copies: Copies) -> Verdict:
     """Run the mutant's tests on a copy in which it stands."""
     begun = time.monotonic()
-    try:
-        code = mutant.applied()
-    except LookupError as error:
-        return Verdict(mutant, "GONE", 0, str(error))
     with copies.one() as folder:
+        try:
+            code = mutant.applied(folder)
+        except LookupError as error:
+            return Verdict(mutant, "GONE", 0, str(error))
         place = folder / "streamlab" / mutant.file
         original = place.read_text("utf-8")
         put(place, code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutate.mutant import Mutant
 
-_JOINS = ("tests/engine/test_joins.py",)
+_JOINS = ("tests/engine/test_joins.py", "tests/engine/test_join_edges.py")
 _MERGES = ("tests/engine/test_merge.py",)
 _FILE, _LOOKUP = "engine/joining.py", "engine/lookup.py"
 _SIDES, _MERGING = "engine/sides.py", "engine/merging.py"
@@ -78,12 +78,6 @@ JOINS = (
         "same = inside & (codes // self._span == numbers)",
         "same = inside",
         "a trade finds another symbol's quote",
-    ),
-    _look(
-        "rows that were let go are found",
-        "return np.where(same & (places >= self.first), places, NOWHERE)",
-        "return np.where(same, places, NOWHERE)",
-        "what is found hangs on how runs were put together",
     ),
     _look(
         "exactly the tolerance away is too far",

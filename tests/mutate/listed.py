@@ -9,6 +9,7 @@ from tests.mutate.late import LATE
 from tests.mutate.mutant import Mutant
 from tests.mutate.order import ORDER
 from tests.mutate.outer import OUTER
+from tests.mutate.retold import RETOLD
 from tests.mutate.sessions import SESSIONS
 from tests.mutate.states import STATES
 from tests.mutate.windows import WINDOWS
@@ -18,6 +19,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *WINDOWS,
     *HOPPING,
     *SESSIONS,
+    *RETOLD,
     *STATES,
     *KEYED,
     *ORDER,

@@ -27,19 +27,14 @@ class Mutant(NamedTuple):
     why: str
     tests: tuple[str, ...]
 
-    @property
-    def source(self) -> Path:
-        """The file itself."""
-        return ROOT / "streamlab" / self.file
-
-    def applied(self) -> str:
-        """The file's text with the change in it.
+    def applied(self, root: Path = ROOT) -> str:
+        """The file's text, in the tree below `root`, with the change in it.
 
         Raises:
             LookupError: the text is not there, or not once: the code has moved on, and the
                 mutant must follow.
         """
-        code = self.source.read_text("utf-8")
+        code = (root / "streamlab" / self.file).read_text("utf-8")
         count = code.count(self.text)
         if count != 1:
             raise LookupError(f"{self.name}: {self.file} has its text {count} times")

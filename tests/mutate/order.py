@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutate.mutant import Mutant
 
-_TESTS = ("tests/engine/test_in_order.py",)
+_TESTS = ("tests/engine/test_in_order.py", "tests/engine/test_edges.py")
 _FILE, _WAITING = "engine/inorder.py", "engine/pending.py"
 
 
@@ -28,12 +28,6 @@ ORDER = (
         "good = judged.times.good & ~judged.late",
         "good = judged.times.good",
         "rows come out of order",
-    ),
-    _order(
-        "the frontier goes back",
-        "self._frontier = max(self._frontier, limit)",
-        "self._frontier = limit",
-        "what hangs on it takes rows of the past for new",
     ),
     _order(
         "the end lets nothing go",

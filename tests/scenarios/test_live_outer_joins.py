@@ -188,6 +188,19 @@ def test_what_is_forgotten_first_are_the_oldest_records(name: str):
         both.keep("5m")
 
 
+def test_a_frame_made_later_is_of_all_records_the_join_has_had(name: str):
+    source = topic(name)
+    live = source.live(start="earliest", keep=1)
+    both, totals = joined(live), live.group_by("symbol").agg(n=pl.len())
+    send(source, *"AABAZ")
+    totals.wait()
+
+    for frame in (both.filter(pl.col("name") != "Bob"), totals.filter(pl.col("n") > 1)):
+        frame.wait()
+        assert frame.began is None
+        assert frame.check_parity().startswith("equal")
+
+
 def test_after_a_seek_the_table_is_whole_again(name: str):
     source = topic(name)
     live = source.live(start="earliest")
