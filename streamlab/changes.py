@@ -14,6 +14,10 @@ STAMP = "__stamp"  # the broker's timestamp, Int64, ms since 1970 UTC
 SEQ = "__seq"  # Int64: the offset; on Redis the second half of the id (the first is STAMP)
 HIDDEN = (TIME, PART, STAMP, SEQ)
 ROW = "__row"  # place of a row in its batch; of a tombstone, of the row that comes after it
+# Int64: names a row of a right or full join, whose own columns need not: how many rows were joined
+# before it; of a table's row without a match, its place in the table and `UNMATCHED`. Not shown.
+JOINED = "__joined"
+UNMATCHED = 2**62
 HIDDEN_SCHEMA = pl.Schema(
     {
         TIME: pl.Datetime("us", "UTC"),
@@ -36,7 +40,8 @@ class Change(NamedTuple):
     """What one micro-batch did to a frame.
 
     An *append* frame's rows never change. A *keyed* frame has key columns, and a later row of
-    the same key replaces the earlier one.
+    the same key replaces the earlier one; code gets the key columns of a frame that doesn't show
+    them as well.
 
     Attributes:
         added: append frame: the new rows. Keyed frame: new or changed rows, whole, at most one

@@ -109,7 +109,7 @@ class Intake:
         self._format = format
         self._numbers: dict[Partition, int] = {}
         self._meta = meta
-        self._ids_are_text = ids_are_text
+        self.ids_are_text = ids_are_text  # a place is a time and a number, as on Redis
         self._in_nanoseconds = False
         self._several_topics = several_topics
         for partition in partitions:
@@ -144,7 +144,7 @@ class Intake:
 
     def offset(self, stamp: int, seq: int) -> Offset:
         """A row's offset, from its `__stamp` and `__seq`."""
-        if not self._ids_are_text:
+        if not self.ids_are_text:
             return seq
         if self._in_nanoseconds:
             return entry_ids.unfolded(stamp, seq)
@@ -220,7 +220,7 @@ class Intake:
         # An empty array first, for there may be no block.
         part, stamp, seq = [_NO_PARTS], [_NO_INTS], [_NO_INTS]
         for block in blocks:
-            if self._ids_are_text:
+            if self.ids_are_text:
                 stamps, seqs = entry_ids.split(block.offsets)  # type: ignore[arg-type]  # Redis's
                 if block.timestamps_ms is not None:
                     self._in_nanoseconds = True
@@ -287,7 +287,7 @@ class Intake:
         dtype = self._types[name]
         if name == TIMESTAMP:
             return hidden[TIME].cast(dtype).alias(name)
-        if name == OFFSET and not self._ids_are_text:
+        if name == OFFSET and not self.ids_are_text:
             return hidden[SEQ].alias(name)
         if name == HEADERS:
             return pl.Series(

@@ -22,7 +22,7 @@ class PlanError(StreamlabError):
 
     def __init__(
         self,
-        cause: Exception,
+        cause: BaseException,
         step: Node,
         record: pl.DataFrame | None = None,
         index: int | None = None,
@@ -55,10 +55,14 @@ def first_bad(height: int, attempt: Callable[[int], object]) -> int | None:
     return bad - 1 if failure(attempt, bad) is not None else None
 
 
-def failure(attempt: Callable[[int], object], rows: int) -> Exception | None:
+# What a user's expression or function may raise; polars' panics are no `Exception`.
+FAILURES = (Exception, pl.exceptions.PanicException)
+
+
+def failure(attempt: Callable[[int], object], rows: int) -> BaseException | None:
     """What the attempt raises, or None."""
     try:
         attempt(rows)
-    except Exception as error:  # noqa: BLE001 - a user's own function may raise anything
+    except FAILURES as error:
         return error
     return None

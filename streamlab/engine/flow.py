@@ -76,6 +76,7 @@ class Flow:
         version, watermark: of the changes of frames that hang on no operator.
         kept: what the frame of a plan keeps, for operators that only tell; None if those have
             nothing to tell just now.
+        placed: gives late rows the broker's own words for where they stand.
     """
 
     sources: Mapping[int, Batch]
@@ -83,6 +84,7 @@ class Flow:
     version: int
     watermark: datetime | None
     kept: Callable[[Node], pl.DataFrame] | None = None
+    placed: Callable[[pl.DataFrame], pl.DataFrame] = lambda rows: rows
 
     def through(self, frames: Sequence[Frame]) -> dict[Frame, Outcome]:
         """Run everything; what it did to each frame whose columns are known by now."""
@@ -150,7 +152,8 @@ class Flow:
             batch = operator.known(place.kind, self.kept(operator.node))
         if not batch.rows.width:
             return batch
-        return batch._replace(rows=numbered(batch.rows), known={})
+        rows = self.placed(batch.rows) if place.kind == "late" else batch.rows
+        return batch._replace(rows=numbered(rows), known={})
 
     def _outcome(self, frame: Frame, batch: Batch, result: Result) -> Outcome:
         came = batch.rows

@@ -72,14 +72,22 @@ class Graph:
     """
 
     def __init__(
-        self, *, committing: bool = False, memory: Memory | None = None
+        self,
+        *,
+        committing: bool = False,
+        memory: Memory | None = None,
+        numbered: bool = True,
+        placed: Callable[[pl.DataFrame], pl.DataFrame] = lambda rows: rows,
     ) -> None:
         """No frames yet.
 
         Args:
             committing: keep account of the oldest record that is still needed.
             memory: left by the reading that this one goes on with.
+            numbered: the broker's offsets are numbers (on Redis they begin with a time).
+            placed: gives late rows the broker's own words for where they stand.
         """
+        self._numbered, self._placed = numbered, placed
         self._committing = committing
         self._memory = memory
         self._frames: dict[int, Frame] = {}
@@ -113,13 +121,14 @@ class Graph:
         plans: dict[str, Bounds] = {}
         for each in self._operators.values():
             if each.state is not None and each.state.needs is not None:
-                keep_oldest(oldest, each.state.needs.oldest())
+                keep_oldest(oldest, each.state.needs.oldest(), numbered=self._numbered)
                 if isinstance(each.node, (Window, Unique)):
                     plans[each.mark] = each.state.bounds
             elif each.setting.past is not None:  # no row has come for it yet
                 plans[each.mark] = each.setting.past.bounds
         known = () if self._memory is None else self._memory.plans
-        return Low(oldest, plans, frozenset(known) - plans.keys())
+        missing = frozenset(known) - plans.keys()
+        return Low(oldest, plans, missing, self._numbered)
 
     def remembers(self, node: Node) -> bool:
         """Whether the windows on the way to `node` go on where an earlier reading left them."""
@@ -212,7 +221,9 @@ class Graph:
         # Partitions in the seed hold while it runs: what was on time then must not be late now.
         if frame.problem is None:
             sources = {**self._others, OWN: source}
-            flow = Flow(sources, fresh, self.version, self.watermark, kept)
+            flow = Flow(
+                sources, fresh, self.version, self.watermark, kept, placed=self._placed
+            )
             frame.first = flow.through([frame]).get(frame)
         self._handles += 1
         self._frames[self._handles] = frame
@@ -283,7 +294,9 @@ class Graph:
         mine = self._blank or Batch(pl.DataFrame(), self._holding)
         own = mine._replace(holding=self._holding, final=self._ended)
         sources = {OWN: own, **self._others, source: batch}
-        flow = Flow(sources, operators, self.version, self.watermark)
+        flow = Flow(
+            sources, operators, self.version, self.watermark, placed=self._placed
+        )
         outcomes = flow.through(list(alive.values()))
         return {h: outcomes[f] for h, f in alive.items() if f in outcomes}
 

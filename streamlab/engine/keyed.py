@@ -1,4 +1,4 @@
-"""Row-wise steps over revised rows (of a window, of a running group): run on what changed, by key."""
+"""Row-wise steps over revised rows (of windows, groups, joins): run on what changed, by key."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from streamlab.changes import JOINED
 from streamlab.engine.faults import PlanError
 from streamlab.engine.keys import plain
 from streamlab.engine.rowwise import ROW, Chain, Result, without
@@ -53,9 +54,10 @@ class KeyedSteps:
     def prepare(self, changed: pl.DataFrame) -> pl.DataFrame:
         """The changed rows (numbered), as `chain` takes them."""
         pairs = zip(self._key, self._copies, strict=True)
-        return changed.hstack(
+        with_copies = changed.hstack(
             [changed.get_column(name).alias(copy) for name, copy in pairs]
         )
+        return without(with_copies, (JOINED,))
 
     def revise(
         self,

@@ -9,6 +9,7 @@ from streamlab.engine.hopping import HoppingOperator
 from streamlab.engine.inorder import InOrderStage
 from streamlab.engine.joining import JoinStage
 from streamlab.engine.merging import MergeStage
+from streamlab.engine.outerjoin import OuterStage
 from streamlab.engine.rowwise import KEEP
 from streamlab.engine.running import RunningStage
 from streamlab.engine.sessions import SessionOperator
@@ -20,6 +21,7 @@ from streamlab.plans.nodes import (
     GroupBy,
     InOrder,
     Join,
+    OuterJoin,
     Running,
     Stateful,
     Trail,
@@ -42,6 +44,8 @@ def stage_of(
     """
     if isinstance(node, Trail):
         return TrailStage(node)
+    if isinstance(node, OuterJoin):
+        return OuterStage(node)
     if isinstance(node, TwoSided):
         return JoinStage(node) if isinstance(node, Join) else MergeStage(node)
     return _one_sided(node, rows, setting)

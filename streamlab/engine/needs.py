@@ -139,15 +139,43 @@ class Low(NamedTuple):
         oldest: partition number → the oldest record still needed; absent where none is.
         plans: a plan's fingerprint → where its windows stand.
         missing: fingerprints of the earlier reading whose plans have not been made again.
+        numbered: see `keep_oldest`.
     """
 
     oldest: Mapping[int, Place]
     plans: Mapping[str, Bounds]
     missing: frozenset[str] = frozenset()
+    numbered: bool = True
 
 
-def keep_oldest(found: dict[int, Place], more: Mapping[int, Place]) -> None:
-    """Put the older of both into `found`."""
+def needed_by_both(before: Low | None, now: Low | None) -> Low | None:
+    """What was needed at an earlier moment, and by plans that have come since.
+
+    Windows of a plan stand where they stood at the earlier moment: what has closed since may
+    not be delivered.
+    """
+    if before is None or now is None:
+        return before or now
+    oldest = dict(before.oldest)
+    keep_oldest(oldest, now.oldest, numbered=now.numbered)
+    plans = {**now.plans, **before.plans}
+    return Low(oldest, plans, now.missing, now.numbered)
+
+
+def keep_oldest(
+    found: dict[int, Place], more: Mapping[int, Place], *, numbered: bool
+) -> None:
+    """Put the older of both into `found`.
+
+    Args:
+        found: per partition the oldest record so far.
+        more: those of another operator.
+        numbered: offsets are numbers, which alone tell the order: a producer's timestamps may
+            go back.
+    """
+
+    def rank(place: Place) -> Place:
+        return (0, place[1]) if numbered else place
+
     for part, place in more.items():
-        if place < found.get(part, place) or part not in found:
-            found[part] = place
+        found[part] = min(place, found.get(part, place), key=rank)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from streamlab.engine.engines import engine
-from streamlab.engine.faults import PlanError, failure, first_bad
+from streamlab.engine.faults import FAILURES, PlanError, failure, first_bad
 from streamlab.engine.groups import GroupStage
 from streamlab.engine.making import stage_of
 from streamlab.engine.outcome import Batch
@@ -166,7 +166,7 @@ def process(works: Sequence[Work]) -> None:
                 operator.error = operator.error or stopped
             else:
                 aggregating.append((work, state))
-        except Exception as error:  # noqa: BLE001 - becomes this frame's error
+        except FAILURES as error:  # becomes this frame's error
             operator.error = operator.error or PlanError(error, operator.node)
     _aggregate(aggregating)
 
@@ -177,7 +177,7 @@ def _aggregate(works: Sequence[tuple[Work, Aggregating]]) -> None:
     queries = [each.query for each in judged]
     try:
         groups = pl.collect_all(queries, engine=engine(rows)) if queries else []
-    except Exception:  # noqa: BLE001 - found again, and reported, by the operator it belongs to
+    except FAILURES:  # found again, and reported, by the operator it belongs to
         for each in judged:
             _alone(each)
     else:
@@ -203,7 +203,7 @@ def _judged(work: Work, state: Aggregating) -> _Judged | None:
     try:
         verdict = state.judge(given.origin, given.result)
         return _Judged(operator, state, given, verdict, state.query(verdict))
-    except Exception as error:  # noqa: BLE001 - becomes this frame's error
+    except FAILURES as error:  # becomes this frame's error
         operator.error = operator.error or PlanError(error, operator.node)
         return None
 
@@ -236,5 +236,5 @@ def _commit(judged: _Judged, groups: pl.DataFrame) -> None:
     operator = judged.operator
     try:
         operator.effect = judged.state.commit(judged.verdict, groups)
-    except Exception as error:  # noqa: BLE001 - becomes this frame's error
+    except FAILURES as error:  # becomes this frame's error
         operator.error = PlanError(error, operator.node)

@@ -13,7 +13,7 @@ from streamlab import changes
 from streamlab.changes import HIDDEN, STAMP
 from streamlab.engine.copies import enough, repeated
 from streamlab.engine.engines import engine
-from streamlab.engine.faults import PlanError, failure, first_bad
+from streamlab.engine.faults import FAILURES, PlanError, failure, first_bad
 from streamlab.plans.nodes import (
     Explode,
     Filter,
@@ -183,7 +183,7 @@ def run(chains: Sequence[Chain], inputs: Sequence[pl.DataFrame]) -> list[Result]
     try:
         most = max((rows.height for rows in inputs), default=0)
         frames = pl.collect_all(queries, engine=engine(most)) if queries else []
-    except Exception:  # noqa: BLE001 - found again, and reported, by the chain it belongs to
+    except FAILURES:  # found again, and reported, by the chain it belongs to
         for at, _, _ in spans:
             results[at] = chains[at].run_alone(inputs[at])
     else:

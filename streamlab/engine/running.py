@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from streamlab.engine.faults import PlanError, first_bad
+from streamlab.engine.faults import FAILURES, PlanError, first_bad
 from streamlab.engine.keys import plain
 from streamlab.engine.lookback import (
     Commit,
@@ -101,7 +101,7 @@ class RunningStage:
         rows, error = numbered(result.rows), None
         try:
             done, commits = self._through(rows)
-        except Exception as problem:
+        except FAILURES as problem:
             bad = first_bad(rows.height, lambda n: self._through(rows.head(n)))
             if bad is None:
                 raise

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 from streamlab.backends.base import Connection, Consumer, GroupConsumer
 from streamlab.clocks import SYSTEM
-from streamlab.engine.needs import Low
+from streamlab.engine.needs import Low, needed_by_both
 from streamlab.errors import BrokerError
 from streamlab.frames.feedspec import Sharing
 from streamlab.frames.memo import written
@@ -49,9 +49,23 @@ class Commits:
     """
 
     def __init__(
-        self, sharing: Sharing, connection: Connection, pipeline: Pipeline
+        self,
+        sharing: Sharing,
+        connection: Connection,
+        pipeline: Pipeline,
+        now: Callable[[], Awaitable[Low | None]],
     ) -> None:
-        """Nothing is committed yet."""
+        """Nothing is committed yet.
+
+        Args:
+            sharing: for whom.
+            connection: where.
+            pipeline: whose.
+            now: what the plans need at this moment.
+        """
+        self._now = now
+        self._last: Cut | None = None
+        self._renewed = False
         self.done: Mapping[Partition, Committed | Mark] = {}
         self.trouble: str | None = None
         self._sharing = sharing
@@ -64,11 +78,15 @@ class Commits:
 
     def add(self, cut: Cut) -> None:
         """A micro-batch was published."""
-        self._newest = cut.number
+        self._newest, self._last = cut.number, cut
         self._cuts.append(cut)
         if len(self._cuts) > _MOST_CUTS:
             # A loop that takes long for an iteration: any earlier place is as safe.
             self._cuts = deque([*list(self._cuts)[:-1:2], cut])
+
+    def renewed(self) -> None:
+        """A frame was made between two micro-batches, which may need records seen before."""
+        self._renewed = True
 
     def unsure(self) -> None:
         """The broker may have come back older: it may not have what was committed last."""
@@ -81,6 +99,9 @@ class Commits:
             BrokerError: it was not committed.
         """
         async with self._lock:
+            if self._renewed and self._last is not None:
+                self._renewed = False
+                await self._look_again(self._last)
             cut = self._ready()
             if cut is None:
                 return
@@ -105,6 +126,13 @@ class Commits:
         }
         if fresh and self._sharing.mode == "resumable":
             await self._connection.commit(self._sharing.group, fresh)
+
+    async def _look_again(self, last: Cut) -> None:
+        low = await self._now()
+        cuts = self._cuts or [last]
+        self._cuts = deque(
+            cut._replace(low=needed_by_both(cut.low, low)) for cut in cuts
+        )
 
     def _ready(self) -> Cut | None:
         """The newest micro-batch that everybody is done with."""

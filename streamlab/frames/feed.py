@@ -43,8 +43,7 @@ HEARTBEAT = 1.0
 class Feed:
     """A source that runs; see the module's docstring.
 
-    The I/O task owns everything that begins with `_`; `pipeline` belongs to the worker.
-    `pipeline.published` may be read from anywhere.
+    The I/O task owns what begins with `_`, the worker `pipeline`; anybody may read `published`.
 
     Attributes:
         over: "ended" or "stopped" once nothing more will be read, else "".
@@ -144,7 +143,10 @@ class Feed:
 
     def add(self, node: Node, keep: Keep, parent: Member | None = None) -> Member:
         """A new frame on this source."""
-        return self.on_worker(lambda: self.pipeline.add(node, keep, parent))
+        made = self.on_worker(lambda: self.pipeline.add(node, keep, parent))
+        if self.fetch.commits is not None:
+            self.fetch.commits.renewed()
+        return made
 
     def remove(self, member: Member) -> None:
         """Let one frame go."""

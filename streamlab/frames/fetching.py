@@ -23,7 +23,7 @@ from streamlab.frames.pipeline import Pipeline, Take
 from streamlab.intake import Intake
 from streamlab.records import Offset, Partition, PartitionState, Resolved
 from streamlab.runtime.loop import CLOSE_SECONDS
-from streamlab.runtime.worker import Worker
+from streamlab.runtime.worker import Worker, WorkerClosedError
 
 LISTEN = 0.25  # seconds a silent receive may take; bounds how late idleness is noticed
 LOOK_EVERY = 5.0  # seconds between two looks for new partitions
@@ -71,7 +71,7 @@ class Fetch:
         self.crash = False
         self.commits: Commits | None = None
         if spec.sharing is not None:
-            self.commits = Commits(spec.sharing, spec.connection, pipeline)
+            self.commits = Commits(spec.sharing, spec.connection, pipeline, self._low)
         self._spec = spec
         self._pipeline = pipeline
         self._worker = worker
@@ -249,6 +249,14 @@ class Fetch:
         await _closed(consumer.aclose)
 
     # -- fetching ------------------------------------------------------------------------
+
+    async def _low(self) -> Low | None:
+        """What the plans need now."""
+        with suppress(WorkerClosedError):
+            return await asyncio.wrap_future(
+                self._worker.submit(lambda: self._pipeline.low)
+            )
+        return None
 
     async def _read(self, consumer: Consumer) -> None:
         try:

@@ -9,7 +9,7 @@ import polars as pl
 
 from streamlab.changes import PART, SEQ, STAMP, TIME
 from streamlab.intake import Intake
-from streamlab.records import Offset, Partition
+from streamlab.records import OFFSET, PARTITION, Offset, Partition
 
 
 def first_time(rows: pl.DataFrame | None) -> datetime | None:
@@ -19,6 +19,23 @@ def first_time(rows: pl.DataFrame | None) -> datetime | None:
     times = rows[TIME].drop_nulls()
     first = times.first() if len(times) else None
     return first if isinstance(first, datetime) else None
+
+
+def late_places(rows: pl.DataFrame, intake: Intake) -> pl.DataFrame:
+    """Late rows with the broker's own partition numbers and offsets."""
+    if PARTITION not in rows.columns or PART not in rows.columns:
+        return rows
+    known = intake.partitions
+    numbers = [
+        known[number].number if number < len(known) else number  # another source's
+        for number in rows[PART].to_list()
+    ]
+    named = [pl.Series(PARTITION, numbers, dtype=rows.schema[PARTITION])]
+    if intake.ids_are_text:
+        pairs = rows.select(STAMP, SEQ).iter_rows()
+        texts = [str(intake.offset(*pair)) for pair in pairs]
+        named.append(pl.Series(OFFSET, texts, dtype=pl.String))
+    return rows.with_columns(named)
 
 
 def first_offsets(

@@ -18,7 +18,15 @@ from streamlab.frames.rowstore import RowStore
 from streamlab.frames.store import Budget, Held, Keep
 from streamlab.intake import Taken
 from streamlab.observed import Failure
-from streamlab.plans.nodes import Errors, Node, Recompute, is_keyed, window_of
+from streamlab.plans.nodes import (
+    Errors,
+    GroupBy,
+    Node,
+    OuterJoin,
+    Recompute,
+    is_keyed,
+    reviser_of,
+)
 from streamlab.records import Offset, Partition
 
 log = logging.getLogger("streamlab")
@@ -46,6 +54,12 @@ class OperatorCounts:
         self.rejected += its.rejected
         self.late += its.late
         self.expired += its.expired
+
+
+def _beside(node: Node) -> int:
+    """Rows that are no record's: those of a table that wait for a match."""
+    reviser = reviser_of(node)
+    return reviser.table.height if isinstance(reviser, OuterJoin) else 0
 
 
 def appended(rows: pl.DataFrame) -> Change:
@@ -78,7 +92,7 @@ class Member:
         self.node = node
         self.key = is_keyed(node)
         if self.key and keep == Keep():
-            keep = Keep(rows=KEYED_ROWS)
+            keep = Keep(rows=KEYED_ROWS + _beside(node))
         self.keep = keep
         self.handle: int | None = None
         self.failure: Failure | None = None
@@ -96,6 +110,7 @@ class Member:
         self._budget = budget
         self._store: Store | None = None
         self._listeners: list[Listener] = []
+        self._followers: list[Listener] = []
         self._lock = threading.Lock()
         self.held = Held([pl.DataFrame()], 0)
 
@@ -103,7 +118,7 @@ class Member:
         """Make the store, now that the columns are known (hidden ones included)."""
         empty = pl.DataFrame(schema=schema)
         if self.key:
-            by_key = window_of(self.node) is not None
+            by_key = not isinstance(reviser_of(self.node), GroupBy)
             rules = KeyRules(self.key, self.keep, by_key)
             self._store = KeyStore(empty, rules, self._budget)
         else:
@@ -114,6 +129,14 @@ class Member:
     def store(self) -> Store | None:
         """Its rows; None until the columns are known."""
         return self._store
+
+    def foresee(self, first: Outcome) -> None:
+        """What it will begin with, shown before its first record."""
+        if self._store is None:
+            self.open(first.change.added.schema)
+        self.hidden_key = first.hidden_key
+        if first.change.added.height:
+            self.put(first.change)
 
     def put(self, change: Change) -> Change:
         """Take a change into the store; returns it with what was forgotten."""
@@ -146,15 +169,21 @@ class Member:
         names = [name for name in frame.columns if name not in self.hidden_key]
         return frame[names] if names else pl.DataFrame()
 
-    def listen(self, listener: Listener) -> Callable[[], None]:
-        """Tell `listener` of every change; returns the way to stop it."""
+    def listen(self, listener: Listener, *, keys: bool = False) -> Callable[[], None]:
+        """Tell `listener` of every change; returns the way to stop it.
+
+        Args:
+            listener: is told on the worker, and must not block.
+            keys: whether it needs the key columns, those too that are not for show.
+        """
+        among = self._followers if keys else self._listeners
         with self._lock:
-            self._listeners.append(listener)
+            among.append(listener)
 
         def stop() -> None:
             with self._lock:
-                if listener in self._listeners:
-                    self._listeners.remove(listener)
+                if listener in among:
+                    among.remove(listener)
 
         return stop
 
@@ -164,23 +193,29 @@ class Member:
             added=self.display(change.added), removed=shown(change.removed)
         )
 
+    @staticmethod
+    def as_given(change: Change) -> Change:
+        """`change` as code gets it: without its key nobody could apply it."""
+        return change._replace(added=shown(change.added), removed=shown(change.removed))
+
     @property
     def watched(self) -> bool:
         """Whether anybody listens."""
-        return bool(self._listeners)
+        return bool(self._listeners or self._followers)
 
     def tell(self, change: Change) -> None:
         """Hand a change to all listeners, as people see it."""
         with self._lock:
-            listeners = list(self._listeners)
-        if not listeners:
-            return
-        told = self.as_shown(change)
-        for listener in listeners:
-            try:
-                listener(told)
-            except Exception:  # a view that fails must not stop the stream it looks at
-                log.exception("a view of %s failed", self.node)
+            groups = list(self._listeners), list(self._followers)
+        for listeners, way in zip(groups, (self.as_shown, self.as_given), strict=True):
+            told = way(change) if listeners else change
+            for listener in listeners:
+                try:
+                    listener(told)
+                except (
+                    Exception
+                ):  # a view that fails must not stop the stream it looks at
+                    log.exception("a view of %s failed", self.node)
 
     def fail(self, error: BaseException, failure: Failure) -> None:
         """Stop here; the last good version stays."""
@@ -198,6 +233,7 @@ class Member:
         """Let the listeners and the budget go; the rows stay readable."""
         with self._lock:
             self._listeners.clear()
+            self._followers.clear()
         if self._store is not None:
             self._budget.release(self._store)
             self._store = None

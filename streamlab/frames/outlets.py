@@ -79,7 +79,7 @@ class Outlet:
             some = change is not None and (change.added.height or change.removed.height)
             if change is None or not some or self.error is not None:
                 return
-            self._waiting.append((number, self.member.as_shown(change)))
+            self._waiting.append((number, self.member.as_given(change)))
         try:
             self._thread.submit(self._next)
         except WorkerClosedError:  # it was stopped between two micro-batches
@@ -161,10 +161,22 @@ class Outlets:
             others = [f for f in self._others if not f.over or f.what != follower.what]
             self._others = [*others, follower]
 
-    def put(self, number: int, told: Mapping[Member, Change]) -> None:
-        """Hand a micro-batch's changes to the sinks; on the worker."""
-        for outlet in self.all:
-            outlet.put(number, told.get(outlet.member))
+    def put(
+        self,
+        number: int,
+        told: Mapping[Member, Change],
+        begun: Mapping[Member, Change] | None = None,
+    ) -> None:
+        """Hand a micro-batch's changes to the sinks and joins; on the worker.
+
+        Args:
+            number: of the micro-batch.
+            told: what it did.
+            begun: what frames began with, just before.
+        """
+        for changes in (begun or {}, told):
+            for outlet in self.all:
+                outlet.put(number, changes.get(outlet.member))
         for tap in self.taps:
             tap.put()
 

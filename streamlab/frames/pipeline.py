@@ -116,6 +116,7 @@ class Pipeline:
             self._add_late(member)
         else:
             self._wiring.connect(member, self.published.done)
+            self._wiring.begun()  # nobody listens yet
             self._hold_state()
         self._publish()
         self._recompute([member])
@@ -185,7 +186,7 @@ class Pipeline:
         for member in self.members:
             self._wiring.connect(member, {})
         self._publish({}, -self.published.records, anew=True)
-        for member, change in told.items():
+        for member, change in (*told.items(), *self._wiring.begun().items()):
             member.tell(change)
         self._recompute(self.members)
         self.settled()
@@ -269,13 +270,20 @@ class Pipeline:
         told = self._hold_state() | told
         shrink_to_fit(self.members, self.budget, told)
         self._publish(done, taken.received)
-        for member, change in told.items():
+        begun = self._wiring.begun()
+        for member, change in (*begun.items(), *told.items()):
             member.tell(change)
         if taken.received:
             self._recompute(self.members)
-        self.outlets.put(number, told)
+        self.outlets.put(number, told, begun)
         self.settled()
-        return None if self._past is None else graph.low
+        return self.low
+
+    @property
+    def low(self) -> Low | None:
+        """What is still needed, if this reading commits; on the worker."""
+        graph = self._wiring.graph
+        return None if self._past is None or graph is None else graph.low
 
     @property
     def _forgotten(self) -> int:

@@ -9,16 +9,16 @@ from collections.abc import Callable, Mapping
 
 import polars as pl
 
-from streamlab.changes import HIDDEN_SCHEMA
+from streamlab.changes import HIDDEN_SCHEMA, Change
 from streamlab.engine.graph import MAX_OPEN, Graph, Standing
 from streamlab.engine.needs import Memory
 from streamlab.engine.outcome import Outcome
 from streamlab.errors import StateLimitError
 from streamlab.frames.failures import too_large
-from streamlab.frames.joining import first_offsets, first_time
-from streamlab.frames.members import Member, appended
+from streamlab.frames.joining import first_offsets, first_time, late_places
+from streamlab.frames.members import Member, Told, appended
 from streamlab.intake import Intake
-from streamlab.plans.nodes import Errors, Node, Recompute
+from streamlab.plans.nodes import Errors, Node, OuterJoin, Recompute, reviser_of
 from streamlab.records import Offset, Partition
 
 
@@ -37,7 +37,7 @@ class Wiring:
         *,
         from_start: bool,
         committing: bool,
-        take: Callable[[Member, Outcome], object],
+        take: Callable[[Member, Outcome], Change | None],
         failed: Callable[[Member, BaseException], None],
         kept: Callable[[Node], pl.DataFrame],
         tombstones: Callable[[], pl.DataFrame | None],
@@ -62,6 +62,7 @@ class Wiring:
         self._tombstones = tombstones
         self._by_handle: dict[int, Member] = {}
         self._unborn: list[Member] = []
+        self._begun: Told = {}
         self._intake: Intake | None = None
         self._last: dict[int, Standing] = {}
 
@@ -73,9 +74,20 @@ class Wiring:
             memory: what an earlier reading left, if this one goes on with it.
         """
         self._intake = intake
-        self.graph = Graph(committing=self._committing, memory=memory)
+        self.graph = self._new_graph(memory)
         self._root.open(pl.Schema({**intake.schema, **HIDDEN_SCHEMA}))
         self._errors.open(intake.take([]).rejected.schema)
+
+    def _new_graph(self, memory: Memory | None) -> Graph:
+        intake = self._intake
+        if intake is None:  # pragma: no cover - it is known when a graph is made
+            return Graph(committing=self._committing, memory=memory)
+        return Graph(
+            committing=self._committing,
+            memory=memory,
+            numbered=not intake.ids_are_text,
+            placed=lambda rows: late_places(rows, intake),
+        )
 
     def anew(self, *, from_start: bool) -> None:
         """As before the first record; nothing is connected."""
@@ -83,7 +95,7 @@ class Wiring:
         self._by_handle.clear()
         self._unborn.clear()
         if self._intake is not None:
-            self.graph = Graph(committing=self._committing)
+            self.graph = self._new_graph(None)
 
     def close(self) -> None:
         """Give the graph up; where its operators stood stays known."""
@@ -163,7 +175,14 @@ class Wiring:
                 member.began = first_time(rows)
                 if done:
                     member.since = dict(done)
-                self._start(member, None)
+                outer = isinstance(reviser_of(member.node), OuterJoin)
+                # Its rows of the table are there already, and leave from now on.
+                self._start(member, self._root.seal().frame() if outer else None)
+
+    def begun(self) -> Told:
+        """What frames have begun with since the last look, for those who listen already."""
+        begun, self._begun = self._begun, {}
+        return begun
 
     def add_late(self, member: Member) -> None:
         """A frame made after the end of the source: what its plan makes of the kept rows."""
@@ -192,11 +211,10 @@ class Wiring:
     def _foresee(self, member: Member, nothing: pl.DataFrame) -> None:
         """It begins with the first record that comes; its columns are known before."""
         self._unborn.append(member)
-        if member.store is None:
-            graph = Graph()
-            first = graph.first_change(graph.add(member.node, nothing))
-            if first is not None and first.change.added.width:
-                member.open(first.change.added.schema)
+        graph = Graph()
+        first = graph.first_change(graph.add(member.node, nothing))
+        if first is not None and first.change.added.width:
+            member.foresee(first)
 
     def _start(self, member: Member, seed: pl.DataFrame | None) -> None:
         graph = self.graph
@@ -218,7 +236,10 @@ class Wiring:
         self._by_handle[member.handle] = member
         first = graph.first_change(member.handle)
         if first is not None:
-            self._take(member, first)
+            foreseen = member.store is not None and member.store.height > 0
+            put = self._take(member, first)
+            if put is not None and put.added.height and not foreseen:
+                self._begun[member] = put
 
     def _forgotten(self) -> int:
         store = self._root.store

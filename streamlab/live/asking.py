@@ -90,8 +90,9 @@ def status(feed: Feed, member: Member, stale: str) -> Status:
 
 
 def _basis(member: Member) -> str:
-    """Which records running totals are over; `keep` has no part in that."""
-    if not isinstance(nodes.reviser_of(member.node), nodes.GroupBy):
+    """Which records totals are over, or a join; `keep` has no part in that."""
+    lasting = nodes.GroupBy | nodes.OuterJoin
+    if not isinstance(nodes.reviser_of(member.node), lasting):
         return ""
     count = f"{grouped(member.counts.received)} records"
     if member.began is None:
@@ -221,6 +222,20 @@ def joined(frame: Any) -> list[tuple[nodes.Node, Any]]:
         and above._other is not None  # noqa: SLF001 - one noun in several modules
         and above.other._feed is not above._feed  # noqa: SLF001
     ]
+
+
+def once(frame: Any) -> str:
+    """How a revised frame's rows are had once each, as a sentence; "" if there is no way."""
+    reviser = nodes.reviser_of(frame.plan)
+    if isinstance(reviser, nodes.OuterJoin):
+        plain = {"right": "inner", "full": "left"}[reviser.how]
+        return f'With join(…, how="{plain}") before it no row is taken back. '
+    if not isinstance(reviser, nodes.Window):
+        return ""
+    way = ".closed of the window itself, and these steps after it"
+    if frame.plan is reviser:
+        way = f"{frame.name}.closed"
+    return f"Each window once, when it closes: {way}. "
 
 
 def names(columns: Sequence[str | Iterable[str]]) -> tuple[str, ...]:

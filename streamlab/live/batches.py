@@ -116,7 +116,7 @@ class Batches:
         self._in_hand: int | None = None
         self.over = False
         feed.pipeline.outlets.follow(self)
-        self._unlisten = member.listen(self._take_in)
+        self._unlisten = member.listen(self._take_in, keys=True)
 
     def _take_in(self, change: Change) -> None:
         self._gathered.add(change, self._feed.pipeline.outlets.number)
@@ -194,7 +194,7 @@ def on_batch(member: Member, fn: Callable[[Any], object]) -> Callable[[], None]:
         if gathered.add(change):
             calls.put(deliver)
 
-    unlisten = member.listen(changed)
+    unlisten = member.listen(changed, keys=True)
 
     def stop() -> None:
         nonlocal wanted

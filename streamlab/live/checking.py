@@ -35,9 +35,9 @@ def check_parity(frame: Any) -> str:
         raise UsageError(
             f"check_parity() compares rows and windows; {nodes.label(node)} is neither."
         )
-    if frame._feed.spec.source.schema is None:  # noqa: SLF001 - one noun in several modules
-        return "nothing to compare yet: no record has come."
     now = _moment(frame)
+    if not now.live.width:
+        return "nothing to compare yet: no record has come."
     others = [_side(each) for each in _other_sources(frame)]
     sides = [now.side, *others]
     rows = {side.source: side.rows_again() for side in sides}
@@ -203,7 +203,7 @@ def _refuse_trouble(frame: Any, standing: Mapping[nodes.Node, Standing]) -> None
 
 def _in_order_of_arrival(step: nodes.Node) -> bool:
     """Whether its answer hangs on how partitions took turns."""
-    return isinstance(step, (nodes.GroupBy, nodes.Unique))
+    return isinstance(step, (nodes.GroupBy, nodes.Unique, nodes.OuterJoin))
 
 
 def _steps(node: nodes.Node) -> list[nodes.Node]:

@@ -14,6 +14,7 @@ from streamlab.errors import (
     StreamStoppedError,
     UsageError,
 )
+from streamlab.frames.store import Keep
 from streamlab.live import asking, sharing, tables
 from streamlab.live.ordering import Ordering
 from streamlab.plans import nodes
@@ -43,8 +44,11 @@ class Combining(Ordering):
         Args:
             other: a polars frame (a lazy one is collected once), a pandas frame, an Arrow table.
             on: key columns, or row-wise expressions, of both sides.
-            how: "inner", "left", "semi", "anti" or "cross". Rows keep their order; one that
-                becomes several counts once.
+            how: "inner", "left", "semi", "anti" or "cross": rows keep their order; one that
+                becomes several counts once. "right" or "full": rows of the table without a
+                match are there from the beginning, behind all others, and each leaves when its
+                first match comes: a frame whose rows are revised. It keeps 100,000 rows beside
+                those of the table, and in a `Change` the column `__joined` names a row.
             left_on: keys of this frame.
             right_on: keys of the table.
             suffix: of table columns whose names this frame has too.
@@ -53,7 +57,9 @@ class Combining(Ordering):
             coalesce: as polars has it.
 
         Raises:
-            NotIncrementalError: "right" and "full" would take rows back.
+            NotIncrementalError: `validate` asks something of the whole stream.
+            RevisingFrameError: "right" or "full", and this frame's own rows are revised.
+            ModeError: "right" or "full", and this frame reads for a group.
             UsageError: `other` is a live frame; the message names the verbs for those.
         """
         table = tables.as_table(other)
@@ -61,18 +67,21 @@ class Combining(Ordering):
             raise UsageError(self._no_table(other))
         if on is not None:
             left_on = right_on = on
-        return self._child(
-            tables.static_join(
-                self,
-                table,
-                how=how,
-                left_on=left_on,
-                right_on=right_on,
-                validate=validate,
-                suffix=suffix,
-                nulls_equal=nulls_equal,
-                coalesce=coalesce,
-            )
+        node = tables.static_join(
+            self,
+            table,
+            how=how,
+            left_on=left_on,
+            right_on=right_on,
+            validate=validate,
+            suffix=suffix,
+            nulls_equal=nulls_equal,
+            coalesce=coalesce,
+        )
+        return (
+            self._outer(node)
+            if isinstance(node, nodes.OuterJoin)
+            else self._child(node)
         )
 
     def join_asof(
@@ -209,11 +218,26 @@ class Combining(Ordering):
         return self._combined(nodes.Merge(left, right.plan), right)
 
     @property
-    def other(self) -> Self | None:
-        """Of a join or a merge of two live frames the second side, in order: its `.late`, its
-        `.stats`; None of any other frame.
+    def other(self) -> Self:
+        """The second side of a join or a merge, in order: its `.late`, its `.stats`.
+
+        Raises:
+            UsageError: it is no join of two live frames.
         """
+        if self._other is None:
+            raise UsageError(
+                f"{self.name} is no join of two live frames: .other is the second side of one."
+            )
         return self._other
+
+    def _outer(self, node: nodes.OuterJoin) -> Self:
+        sharing.refuse_outer(self, node.how)
+        self._refuse_computed(node)
+        self._check_known(node)
+        # What the parent keeps is no measure of how many rows the table has.
+        frame = self._make(node, keep=Keep())
+        frame._begin()  # noqa: SLF001 - of the same class
+        return frame
 
     def _combined(self, node: nodes.Join | nodes.Merge, right: Self) -> Self:
         self._refuse_computed(node)
@@ -255,8 +279,8 @@ class Combining(Ordering):
     def _check_side(self, verb: str, lateness: Any) -> None:
         if self.key:
             raise RevisingFrameError(
-                f"{self.name} corrects its rows, and {verb} can't take that back. Each window "
-                f"once, when it closes: {self._closed_words()}."
+                f"{self.name} corrects its rows, and {verb} can't take that back. "
+                f"{asking.once(self)}".rstrip()
             )
         sharing.refuse_joining(self, verb)
         if self._feed.over == "stopped" or self._stopped:

@@ -28,7 +28,7 @@ def explain(
         name = nodes.label(step)
         held = state.get(name) if isinstance(step, nodes.Stateful) else None
         lines.append(name if held is None else f"{name}    ({size(held)} of state)")
-        if isinstance(step, nodes.Revising) and schema is not None:
+        if isinstance(step, nodes.Window | nodes.GroupBy) and schema is not None:
             lines += [f"    {line}" for line in _roads(step, schema)]
         lines += [f"    {line}" for line in _sides(step)]
     return "\n".join(lines)
@@ -36,8 +36,10 @@ def explain(
 
 def _sides(step: nodes.Node) -> Iterator[str]:
     """What a join is with, and what is kept for it."""
-    if isinstance(step, nodes.StaticJoin):
+    if isinstance(step, nodes.StaticJoin | nodes.OuterJoin):
         yield f"with a table of {step.table.height:,} rows"
+    if isinstance(step, nodes.OuterJoin):
+        yield "kept: which of them have found a match; the others are shown until they do"
     elif isinstance(step, nodes.TwoSided):
         yield f"with {nodes.steps(step.other)}"
     if isinstance(step, nodes.Merge):
@@ -51,7 +53,7 @@ def _sides(step: nodes.Node) -> Iterator[str]:
         )
 
 
-def _roads(step: nodes.Revising, schema: pl.Schema) -> Iterator[str]:
+def _roads(step: nodes.Window | nodes.GroupBy, schema: pl.Schema) -> Iterator[str]:
     """How each aggregate is kept."""
     if isinstance(step, nodes.GroupBy) and step.compacted:
         yield "the newest row of each key: kept in the frame itself"

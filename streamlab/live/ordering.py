@@ -57,6 +57,8 @@ class Ordering(Grouping):
         looking = []
         for expr in exprs:
             if looks_back(expr):
+                if isinstance(nodes.reviser_of(self._node), nodes.OuterJoin):
+                    self._refuse_revised(verb)
                 check(expr, verb=verb, schema=schema, ordered=ordered, keyed=keyed)
                 looking.append(call_words(expr, verb))
             else:

@@ -88,6 +88,22 @@ def refuse_forever(frame: Any, verb: str, what: str) -> None:
     )
 
 
+def refuse_outer(frame: Any, how: str) -> None:
+    """Refuse a join that knows which rows of its table have ever found a match.
+
+    Raises:
+        ModeError: the frame reads for a group.
+    """
+    sharing = frame._feed.spec.sharing  # noqa: SLF001 - one noun in several modules
+    if sharing is not None:
+        plain = {"right": "inner", "full": "left"}[how]
+        raise ModeError(
+            f'join(…, how="{how}"): group {sharing.group!r} reads on where it had committed, and '
+            "which rows of the table have found a match before is not known there. "
+            f'how="{plain}" needs no memory; or read without a group.'
+        )
+
+
 def refuse_looking_back(frame: Any, call: str) -> None:
     """Refuse what remembers earlier rows for ever, where it could not be rebuilt.
 

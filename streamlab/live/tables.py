@@ -16,6 +16,7 @@ from streamlab.errors import (
     RevisingFrameError,
     UsageError,
 )
+from streamlab.live import asking
 from streamlab.plans import nodes
 from streamlab.plans.exprs import check_row_wise
 from streamlab.plans.tableindex import TableIndex
@@ -24,8 +25,8 @@ On = str | pl.Expr | Iterable[str | pl.Expr] | None
 LARGE = (
     5_000  # rows of a table beyond which polars' own hash table costs more than ours
 )
-_MISSING_LEFT = ("right", "full")
-_HOW = ("inner", "left", "semi", "anti", "cross")
+_OUTER = ("right", "full")
+_HOW = ("inner", "left", "right", "full", "semi", "anti", "cross")
 
 
 def as_table(value: Any) -> pl.DataFrame | None:
@@ -49,9 +50,15 @@ def static_join(
     right_on: On,
     validate: str,
     **options: Any,
-) -> nodes.StaticJoin:
+) -> nodes.StaticJoin | nodes.OuterJoin:
     """The step; the arguments are `LiveFrame.join`'s."""
     _check_how(how, validate)
+    if how in _OUTER and frame.key:
+        raise RevisingFrameError(
+            f"{frame.name} corrects its rows, so which rows of the table have a match would be "
+            f"taken back as well. {asking.once(frame)}Over what is kept, at every tick: "
+            f'.recompute(lambda lf: lf.join(table.lazy(), on=…, how="{how}")).'
+        )
     if how == "cross":
         many = table.height > 1
         keys: dict[str, Any] = {}
@@ -74,6 +81,8 @@ def static_join(
     if how == "cross":
         given = {"suffix": given["suffix"]}
     index = _index(table, keys)
+    if how in _OUTER:
+        return nodes.OuterJoin(frame.plan, table, how, {**keys, **given}, index)  # type: ignore[arg-type]  # checked above
     return nodes.StaticJoin(frame.plan, table, how, {**keys, **given}, many, index)  # type: ignore[arg-type]  # checked above
 
 
@@ -111,12 +120,6 @@ def static_asof(
 
 
 def _check_how(how: str, validate: str) -> None:
-    if how in _MISSING_LEFT:
-        raise NotIncrementalError(
-            f'join(…, how="{how}") shows rows of the table until a record comes for them, and '
-            "then takes them back. Over what is kept, anew at every tick: "
-            f'live.recompute(lambda lf: lf.join(table.lazy(), on=…, how="{how}")).'
-        )
     if how not in _HOW:
         raise UsageError(f"join(…, how={how!r}): there are {', '.join(_HOW)}.")
     if validate in {"1:1", "1:m"}:

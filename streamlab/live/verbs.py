@@ -86,12 +86,15 @@ class Verbs(Reading):
     def keep(self, *limits: Any) -> Self:
         """The same rows, retained differently: `keep("5m")`, `keep(10_000)`."""
         keep = parse_keep(limits)
+        reviser = nodes.reviser_of(self._node)
         if keep.age is not None and isinstance(
-            nodes.reviser_of(self._node), nodes.GroupBy
+            reviser, nodes.GroupBy | nodes.OuterJoin
         ):
+            way = f'Keys leave after a time with group_by(…, ttl="{keep.age.text}").'
+            if isinstance(reviser, nodes.OuterJoin):
+                way = "By number: keep(100_000), beginning with the oldest records'."
             raise UsageError(
-                f"keep({limits[0]!r}): the rows of {self.name} have no event time. Keys leave "
-                f'after a time with group_by(…, ttl="{keep.age.text}").'
+                f"keep({limits[0]!r}): the rows of {self.name} have no event time. {way}"
             )
         return self._make(self._node, keep=keep)
 
@@ -249,16 +252,8 @@ class Verbs(Reading):
     def _refuse_revised(self, verb: str) -> None:
         if self.key:
             words = "group_by_dynamic" if verb == "window" else verb
-            once = ""
-            if nodes.window_of(self._node) is not None:
-                once = f"Each window once, when it closes: {self._closed_words()}. "
             raise RevisingFrameError(
-                f"{self.name} corrects its rows, and {verb} can't take that back. {once}Over "
-                f"what is kept, at every tick: .recompute(lambda lf: lf.{words}(…))."
+                f"{self.name} corrects its rows, and {verb} can't take that back. "
+                f"{asking.once(self)}Over what is kept, at every tick: "
+                f".recompute(lambda lf: lf.{words}(…))."
             )
-
-    def _closed_words(self) -> str:
-        """How this frame's windows are had once each."""
-        if isinstance(self._node, nodes.Window):
-            return f"{self.name}.closed"
-        return ".closed of the window itself, and these steps after it"

@@ -13,7 +13,7 @@ import polars.selectors as cs
 
 from streamlab.changes import PART, TIME, WINDOW_END
 from streamlab.errors import UsageError
-from streamlab.parity.joins import combined_table
+from streamlab.parity.joins import combined_table, outer_table
 from streamlab.parity.keyed import group_table, times_of, unique_table
 from streamlab.parity.order import ordered_table, running_table
 from streamlab.parity.table import KEY, SCALE, Given, Table
@@ -24,6 +24,7 @@ from streamlab.plans.nodes import (
     GroupBy,
     InOrder,
     Node,
+    OuterJoin,
     Rename,
     RowWise,
     Running,
@@ -141,7 +142,7 @@ def _answer(node: Node, above: Table, given: Given) -> Table:
             found = window_table(node, above.frame, late)
         case Closed():
             found = closed_table(node, above)
-        case GroupBy() | Unique():
+        case GroupBy() | Unique() | OuterJoin():
             found = _keyed(node, above, given)
         case InOrder():
             found = ordered_table(node, above, late)
@@ -161,8 +162,10 @@ def _answer(node: Node, above: Table, given: Given) -> Table:
     return found
 
 
-def _keyed(node: GroupBy | Unique, above: Table, given: Given) -> Table:
+def _keyed(node: GroupBy | Unique | OuterJoin, above: Table, given: Given) -> Table:
     """Of a step for which the order of arrival counts, and how far event time had come."""
+    if isinstance(node, OuterJoin):
+        return outer_table(node, above)
     origin = node.parent
     while isinstance(origin, RowWise):
         origin = origin.parent

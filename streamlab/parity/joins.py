@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import polars as pl
 
-from streamlab.changes import HIDDEN, PART, SEQ, STAMP, TIME
-from streamlab.parity.table import Table
+from streamlab.changes import HIDDEN, JOINED, PART, SEQ, STAMP, TIME, UNMATCHED
+from streamlab.parity.table import KEY, Table
 from streamlab.plans.combined import parts_apart
-from streamlab.plans.nodes import Join, Merge
+from streamlab.plans.nodes import Join, Merge, OuterJoin
 
 _LEFT, _RIGHT, _OTHER = "__left", "__right", "__other"
 _ORDER = (TIME, PART, STAMP, SEQ)
@@ -41,6 +41,19 @@ def merge_table(node: Merge, left: Table, right: Table) -> Table:
     ]
     rows = pl.concat(sides).sort(TIME, maintain_order=True)
     return Table(rows, state=left.state, prefix=True)
+
+
+def outer_table(node: OuterJoin, above: Table) -> Table:
+    """The rows joined with the table once, and its rows without a match, keys beside them."""
+    rows = above.frame.drop(above.keep).with_row_index(_LEFT)
+    table = node.table.with_row_index(_RIGHT)
+    found = rows.join(table, how=node.how, **node.options)
+    found = found.sort(_LEFT, _RIGHT, nulls_last=True).with_row_index(_OTHER)
+    alone, number, place = (pl.col(n).cast(pl.Int64) for n in (_LEFT, _OTHER, _RIGHT))
+    key = pl.when(alone.is_null()).then(place + UNMATCHED).otherwise(number)
+    found = found.with_columns(key.alias(f"{KEY}{JOINED}"))
+    keep = (f"{KEY}{JOINED}",)
+    return Table(found.drop(_LEFT, _RIGHT, _OTHER), keep, above.state)
 
 
 def _nearest(node: Join, ours: pl.DataFrame, theirs: pl.DataFrame) -> pl.DataFrame:

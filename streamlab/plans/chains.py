@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from streamlab.changes import WINDOW_START
+from streamlab.changes import JOINED, WINDOW_START
 from streamlab.plans.kinds import (
     Closed,
     Drop,
@@ -17,6 +17,7 @@ from streamlab.plans.kinds import (
     Late,
     Merge,
     Node,
+    OuterJoin,
     Recompute,
     Rename,
     Revising,
@@ -84,6 +85,8 @@ def window_of(node: Node) -> Window | None:
 
 def key_columns(node: Revising) -> tuple[str, ...]:
     """The columns that name a row of it."""
+    if isinstance(node, OuterJoin):
+        return (JOINED,)
     return (WINDOW_START, *node.by) if isinstance(node, Window) else node.by
 
 
@@ -161,6 +164,7 @@ _LABELS: Mapping[type, str] = {
     Unnest: "unnest",
     Unique: "unique",
     StaticJoin: "join",
+    OuterJoin: "join",
     Merge: "merge_sorted",
     Trail: "lateness",
     Closed: "closed",

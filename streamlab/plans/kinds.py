@@ -109,6 +109,26 @@ class StaticJoin:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class OuterJoin:
+    """The rows joined with a table that does not change, and its rows without a match so far.
+
+    A row of the table is there until the first match for it comes.
+
+    Attributes:
+        table: the right side.
+        how: as polars' `join`.
+        options: polars' further arguments (`left_on`, `right_on`, `suffix` …), as they are.
+        index: where a large table has each key; None to look through all of it.
+    """
+
+    parent: Node
+    table: pl.DataFrame
+    how: Literal["right", "full"]
+    options: Mapping[str, Any]
+    index: TableIndex | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Window:
     """Windows over event time, aggregated per key.
 
@@ -288,7 +308,7 @@ class Trail:
 
 RowWise = Filter | Select | WithColumns | Drop | Rename | Explode | Unnest | StaticJoin
 """Steps that look at each row by itself."""
-Revising = Window | GroupBy
+Revising = Window | GroupBy | OuterJoin
 """Steps whose rows are revised: they have keys."""
 TwoSided = Join | Merge
 """Steps with a second input, `other`."""

@@ -40,6 +40,7 @@ from streamlab.plans.kinds import (
     Late,
     Merge,
     Node,
+    OuterJoin,
     Recompute,
     Rename,
     Revising,
@@ -71,6 +72,7 @@ __all__ = [
     "Late",
     "Merge",
     "Node",
+    "OuterJoin",
     "Recompute",
     "Rename",
     "Revising",
@@ -284,6 +286,8 @@ def _stateful_schema(node: Stateful, schema: pl.Schema) -> pl.Schema:
             _check_columns(node.subset, schema)
         case Running():
             lf = getattr(lf, node.verb)(*node.exprs)
+        case OuterJoin():
+            lf = lf.join(node.table.lazy(), how=node.how, **node.options)
         case Trail():
             return TRAIL_SCHEMA
     return lf.collect().schema

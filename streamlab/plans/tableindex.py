@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 # Types whose equal values have equal hashes; of floats -0.0 and NaN have not.
 _EXACT = (pl.String, pl.Binary, pl.Boolean, pl.Date, pl.Datetime, pl.Duration, pl.Time)
@@ -36,15 +37,20 @@ class TableIndex:
 
     def among(self, keys: pl.DataFrame) -> pl.DataFrame:
         """All rows of the table with one of these keys, and maybe a few more, in its order."""
+        places = self.places(keys)
+        return self._table if places is None else self._table[places]
+
+    def places(self, keys: pl.DataFrame) -> NDArray[np.int64] | None:
+        """Where these rows are, ascending; None if they may be anywhere."""
         if keys.dtypes != self._dtypes:  # polars brings them together, or refuses
-            return self._table
+            return None
         wanted = np.unique(keys.hash_rows().to_numpy())
         low = np.searchsorted(self._hashes, wanted, "left")
         counts = np.searchsorted(self._hashes, wanted, "right") - low
         ends = np.cumsum(counts)
         total = int(ends[-1]) if len(ends) else 0
         places = np.arange(total) + np.repeat(low - (ends - counts), counts)
-        return self._table[np.sort(self._order[places])]
+        return np.sort(self._order[places])
 
     def __repr__(self) -> str:
         return (

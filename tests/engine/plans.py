@@ -19,6 +19,7 @@ from streamlab.plans.nodes import (
     Join,
     Merge,
     Node,
+    OuterJoin,
     Rename,
     Running,
     Select,
@@ -196,6 +197,17 @@ def with_table(random: Random) -> Node:
     return found if random.random() < 0.5 else tumbling(random, found)
 
 
+def with_all_of_a_table(random: Random) -> Node:
+    """Rows with the columns of a table, and its rows without a match."""
+    rates = pl.DataFrame({"k": ["a", "é", "é", None], "rate": [2, 3, 5, 7]})
+    how: Literal["right", "full"] = random.choice(["right", "full"])
+    keys = {"left_on": ["k"], "right_on": ["k"]}
+    coalesce = {"coalesce": random.choice([True, False])}
+    found = OuterJoin(steps_before(random), rates, how, keys | coalesce)
+    known = (pl.col("rate") > 2).fill_null(value=True)
+    return found if random.random() < 0.5 else Filter(found, (known,))
+
+
 def groups(random: Random) -> GroupBy:
     """All rows there have been, by key."""
     aggs = [a for a in some(random) if a.meta.output_name() not in _BY_ARRIVAL]
@@ -210,6 +222,7 @@ def first_rows(random: Random) -> Unique:
 
 
 PLANS: Mapping[str, Plan] = {
+    "rows joined with all of a table": with_all_of_a_table,
     "row-wise steps": steps_before,
     "exploded rows": exploded,
     "windows": tumbling,

@@ -276,6 +276,17 @@ def test_an_older_row_makes_a_key_no_older():
         assert one.frame().rows() == [("a", 2), ("b", 1)]
 
 
+def test_a_key_of_an_earlier_batch_that_is_gone_begins_anew_within_a_later_one():
+    x_all = x.implode().alias("all")
+    one = One(group([n, x.sum().alias("sum"), x_all], ttl=seconds(10)))
+    one.step(table([0, 1], k=["a", "a"], x=[1, 2]))
+
+    outcome = one.step(table([30, 31, 32], k=["b", "a", "a"], x=[3, 4, 5]))
+
+    assert one.frame().rows() == [("a", 2, 9, [4, 5]), ("b", 1, 3, [3])]
+    assert outcome.change.removed.is_empty()
+
+
 def test_a_silent_partition_keeps_keys_alive_until_it_is_idle():
     one = One(group([n], ttl=seconds(10)))
     one.step(table([0, 0, 60], [0, 1, 0], k=["a", "b", "c"]), PARTS)

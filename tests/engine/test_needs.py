@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlab.engine.graph import Graph
-from streamlab.engine.needs import Bounds, Memory
+from streamlab.engine.needs import Bounds, Low, Memory, needed_by_both
 from streamlab.engine.outcome import Batch
 from streamlab.plans.fingerprint import fingerprint
 from streamlab.plans.nodes import Filter, Late, Source, Window
@@ -35,6 +36,36 @@ def test_the_oldest_record_of_an_open_window_is_needed():
     run(graph, counting(), rows)
 
     assert graph.low.oldest == {0: (1000, 0), 1: (3000, 0)}
+
+
+@pytest.mark.parametrize(
+    ("numbered", "oldest"), [(True, (9000, 0)), (False, (7000, 2))]
+)
+def test_of_several_operators_the_record_with_the_lowest_offset_is_needed(
+    numbered: bool,  # noqa: FBT001 - a case of the test
+    oldest: tuple[int, int],
+):
+    graph = Graph(committing=True, numbered=numbered)
+    graph.add(counting(), None)
+    graph.add(
+        window(Filter(SOURCE, (pl.col("x") == 3,)), [N], lateness=seconds(5)), None
+    )
+
+    graph.step(Batch(table([1, 12, 3], stamps=[9, 8, 7], x=[1, 2, 3]), HOLD))
+
+    assert graph.low.oldest == {0: oldest}
+
+
+def test_what_a_plan_needs_that_came_later_is_added_to_what_was_needed_before():
+    before = Low({0: (5, 5), 1: (1, 1)}, {"a": Bounds(10, None)})
+    now = Low({0: (9, 3)}, {"a": Bounds(20, None), "b": Bounds(7, None)})
+
+    both = needed_by_both(before, now)
+
+    assert both is not None
+    assert both.oldest == {0: (9, 3), 1: (1, 1)}
+    assert both.plans == {"a": Bounds(10, None), "b": Bounds(7, None)}
+    assert needed_by_both(None, now) is now
 
 
 def test_what_a_closed_window_needed_is_needed_no_more():

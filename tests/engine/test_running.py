@@ -17,7 +17,7 @@ from streamlab.engine.graph import Graph
 from streamlab.engine.outcome import Batch
 from streamlab.engine.running import RunningStage
 from streamlab.plans.nodes import InOrder, Running, Source
-from tests.engine.lab import assert_same, cut, seconds, table
+from tests.engine.lab import assert_same, cut, moment, seconds, table
 
 ORDERED = InOrder(Source("trades"), seconds(0), seconds(3600))
 x, time = pl.col("x"), "time"
@@ -168,6 +168,27 @@ def drawn(rows: list[tuple[Any, Any, int]], dtype: Any = pl.Float64) -> pl.DataF
 
 def over(expr: pl.Expr, keys: tuple[str, ...]) -> pl.Expr:
     return expr.over(*keys) if keys else expr
+
+
+@pytest.mark.parametrize("keys", OVERS)
+def test_every_function_over_one_stream_in_small_pieces(keys: tuple[str, ...]) -> None:
+    drawn_once = [
+        (None if at % 7 == 3 else (at * 37) % 41 - 20, "AB"[at % 3 == 0], at % 3)
+        for at in range(26)
+    ]
+    exprs = [over(expr, keys).alias(name) for name, expr in EVERY.items()]
+
+    check(drawn(drawn_once), [1, 2, 1, 0, 3, 1, 1, 2, 1, 1, 1, 4, 1, 2], exprs, 1e3)
+
+
+def test_a_row_of_a_time_whose_windows_are_out_already_stops_the_frame() -> None:
+    line = Line([x.rolling_sum_by("t", "2s").alias("a")])
+    rows = table([1.0, 2.0, 3.0], x=[1, 2, 3], t=[moment(1)] * 3)
+    assert line.step(rows[:2])["a"].to_list() == [1]
+
+    outcome = line.graph.step(Batch(rows[2:], frozenset({0}), final=True))[line.handle]
+
+    assert "'t' does not rise with event time" in str(outcome.error)
 
 
 @settings(max_examples=100, deadline=None)

@@ -52,10 +52,11 @@ def test_a_session_lasts_until_a_gap_after_its_last_row():
 def test_a_row_exactly_a_gap_later_begins_a_new_session():
     lab = Lab(sessions())
 
-    lab.step(table([1, 11]))
-    lab.step(table([21]))
+    lab.step(table([11, 21]))
+    lab.step(table([31]))
+    lab.step(table([1]))
 
-    assert spans_of(lab.frame()) == [(1, 11), (11, 21), (21, 31)]
+    assert spans_of(lab.frame()) == [(1, 11), (11, 21), (21, 31), (31, 41)]
 
 
 def test_a_session_that_grows_forward_keeps_its_key():
@@ -131,6 +132,17 @@ def test_a_session_closes_when_the_watermark_reaches_its_end():
     lab.step(table([16]))
     assert spans_of(lab.lines("closed")) == [(1, 11)]
     assert lab.frame()[CLOSED].to_list() == [True, False]
+
+
+def test_a_session_that_has_grown_does_not_close_when_it_once_would_have():
+    lab = Lab(sessions(by=("k",), lateness=seconds(0)))
+    for second, key in ((1, "a"), (9, "a"), (12, "b")):
+        lab.step(table([second], k=[key]))
+    assert lab.lines("closed").height == 0
+
+    lab.step(table([19], k=["b"]))
+
+    assert spans_of(lab.lines("closed")) == [(1, 19)]
 
 
 def test_a_row_whose_own_session_would_be_over_is_late():
@@ -297,6 +309,8 @@ def test_what_a_bridged_session_needed_is_needed_by_the_whole():
         graph.step(Batch(rows, frozenset({0, 1})))
 
     assert graph.low.oldest == {0: (30_000, 0), 1: (16_000, 3)}
+    graph.step(Batch(table([1]).clear(), HOLD, final=True))
+    assert graph.low.oldest == {}
 
 
 def resumed(

@@ -43,6 +43,12 @@ def test_each_row_is_told_with_the_watermark_of_its_own_partition():
     assert lines["event_time"].to_list() == [moment(s) for s in (1, 5, 9, 4, 2)]
 
 
+def test_a_row_as_late_as_allowed_is_in_time():
+    lines = run(trail(), [table([10, 8, 7.9])])
+
+    assert lines["row"].to_list() == ["in time", "in time", "late"]
+
+
 def test_filtered_rows_move_the_watermark_and_are_not_shown():
     rows = table([1, 9, 3], price=[1, 0, 1])
     shown = Filter(SOURCE, (pl.col("price") > 0,))

@@ -786,9 +786,6 @@ def test_what_a_static_join_refuses():
     two.trade(1)
     trades.wait()
 
-    for how in ("right", "full"):
-        with pytest.raises(NotIncrementalError, match="recompute"):
-            trades.join(TABLE, on="symbol", how=how)
     with pytest.raises(NotIncrementalError, match="m:1"):
         trades.join(TABLE, on="symbol", validate="1:1")
     with pytest.raises(UsageError, match="several rows of one key"):

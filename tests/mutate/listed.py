@@ -8,6 +8,7 @@ from tests.mutate.keyed import KEYED
 from tests.mutate.late import LATE
 from tests.mutate.mutant import Mutant
 from tests.mutate.order import ORDER
+from tests.mutate.retold import RETOLD
 from tests.mutate.sessions import SESSIONS
 from tests.mutate.states import STATES
 from tests.mutate.windows import WINDOWS
@@ -17,6 +18,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *WINDOWS,
     *HOPPING,
     *SESSIONS,
+    *RETOLD,
     *STATES,
     *KEYED,
     *ORDER,

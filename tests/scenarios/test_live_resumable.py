@@ -79,6 +79,20 @@ def test_after_a_crash_what_was_not_committed_comes_again(name: str):
     assert seconds(second.wait(count=10)) == list(range(50, 60))
 
 
+def test_a_frame_made_after_its_records_came_holds_the_commit_back_at_once(name: str):
+    source = topic(name)
+    source.send([row(1), row(2), row(12)])
+    live = resumable(source)
+    live.wait(count=3)
+    live.commit()
+    assert committed(source) == {0: 3}
+
+    live.window("10s", lateness="5s").agg(N)
+    live.commit()
+
+    assert committed(source) == {0: 0}
+
+
 def test_a_first_reader_commits_where_it_begins(name: str):
     """Or a crash before the first commit would lose what came meanwhile."""
     source = topic(name)

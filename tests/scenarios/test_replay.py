@@ -29,6 +29,7 @@ from streamlab.frames.replaying import Replay
 from streamlab.live.frame import LiveFrame
 from streamlab.records import Records
 from streamlab.replay import recording
+from streamlab.runtime.loop import io
 from streamlab.views.status import status_line
 from tests.scenarios.lab import EPOCH_MS, TYPES, moment, put, row, topic
 
@@ -408,6 +409,7 @@ def test_a_partition_far_ahead_is_left_out_until_the_others_have_come(
         left_out = left_out or any(shelf.moved for shelf in shelves)
 
     assert left_out
+    assert live.status().state == ("replay" if until is None else "ended")
     assert max(held) <= 600
     assert seconds(live) == sorted(seconds(live))
     assert len(live) == (3_200 if isinstance(until, dict) else 3_300)
@@ -511,6 +513,20 @@ def test_a_running_clock_waits_for_a_source_that_is_paused(name: str):
     b.resume()
 
     assert a.wait().height == b.wait().height == 30
+
+
+def test_a_running_clock_waits_for_a_source_that_is_being_made(name: str):
+    source = topic(name)
+    at(name, 0, *range(30))
+    day = sl.clock(speed=1000)
+    io().post(day.expect)
+    live = source.live(clock=day, until="latest")
+
+    with pytest.raises(WaitTimeoutError):
+        live.wait(count=1, timeout="500ms")
+    io().post(day.expect_no_more)
+
+    assert live.wait().height == 30
 
 
 def test_a_recording_is_replayed():

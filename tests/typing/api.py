@@ -33,6 +33,31 @@ def by_key(live: sl.LiveFrame) -> None:
     assert_type(live.unique("id", within="10m"), sl.LiveFrame)
 
 
+def in_time(live: sl.LiveFrame, quotes: sl.LiveFrame, table: pl.DataFrame) -> None:
+    price = pl.col("price")
+    n = pl.len().alias("n")
+
+    assert_type(
+        live.window("1d", period="7d", time_zone="Europe/Berlin").agg(n).df,
+        pl.DataFrame,
+    )
+    assert_type(
+        live.window(gap="30m", by=["user"], lateness="1m").agg(n).late, sl.LiveFrame
+    )
+    assert_type(
+        live.in_order("2s").filter(price.diff().over("symbol") > 0), sl.LiveFrame
+    )
+    assert_type(live.join(table, on="symbol", how="left"), sl.LiveFrame)
+    asof = live.join_asof(quotes, by="symbol", tolerance="1s", lateness="5s")
+    assert_type(asof.other.late, sl.LiveFrame)
+    assert_type(
+        live.join_within(quotes, by="symbol", tolerance="1s", lateness="5s"),
+        sl.LiveFrame,
+    )
+    assert_type(live.merge_sorted(quotes, lateness="5s"), sl.LiveFrame)
+    assert_type(live.lateness(), pl.DataFrame)
+
+
 def looking() -> None:
     topic = sl.connect("file://./day.ss").topic("trades", time="time")
 
