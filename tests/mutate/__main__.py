@@ -91,7 +91,8 @@ def tried(mutant: Mutant, copies: Copies) -> Verdict:
         finally:
             put(place, original)
     words = {0: "SURVIVED", _TESTS_FAILED: "killed", None: "killed (stuck)"}
-    word = words.get(status, "BROKEN")
+    crashed = status is not None and status < 0
+    word = "killed (crashed)" if crashed else words.get(status, "BROKEN")
     return Verdict(mutant, word, time.monotonic() - begun, output)
 
 

@@ -158,8 +158,8 @@ JOINS = (
     Mutant(
         "a row at the limit leaves",
         _SIDES,
-        "while self._pieces and self._pieces[0].times[0] < limit:",
-        "while self._pieces and self._pieces[0].times[0] <= limit:",
+        'count = int(np.searchsorted(first.times, limit, "left"))',
+        'count = int(np.searchsorted(first.times, limit, "right"))',
         "rows of one time leave before the other side's",
         (*_MERGES, *_JOINS),
     ),

@@ -194,8 +194,14 @@ _NEEDED = (
     ),
     _need(
         "the newest of all windows is needed",
-        "if place < found.get(part, place) or part not in found:",
-        "if place > found.get(part, place) or part not in found:",
+        "found[part] = min(each, found.get(part, each))",
+        "found[part] = max(each, found.get(part, each))",
+        "a restart rebuilds windows with a part of their rows",
+    ),
+    _need(
+        "the newest of all steps is needed",
+        "found[part] = min(place, found.get(part, place), key=rank)",
+        "found[part] = max(place, found.get(part, place), key=rank)",
         "a restart rebuilds windows with a part of their rows",
     ),
     _need(
