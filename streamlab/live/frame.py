@@ -37,8 +37,10 @@ STOPPED_WAITING = "Stopped waiting. The stream goes on; {name}.stop() ends it."
 class LiveFrame(Combining):
     """A polars frame over a live topic; made by `topic.live()` and by its own verbs.
 
-    `live.df` is the frame of this moment. Verbs (`filter`, `select`, `with_columns`, `drop`,
-    `rename`, `explode`, `unnest`, `window(…).agg(…)`) make frames that follow the same source.
+    `live.df` is the frame of this moment. Verbs make frames that follow the same source: row by
+    row (`filter`, `select`, `with_columns`, `drop`, `rename`, `explode`, `unnest`, `join`), over
+    event time (`window(…).agg(…)`, `in_order`, `join_asof`, `join_within`, `merge_sorted`), per
+    key (`group_by(…).agg(…)`, `unique`), or over all that is kept (`recompute`).
     """
 
     # -- waiting -----------------------------------------------------------------------
