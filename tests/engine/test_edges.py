@@ -10,7 +10,8 @@ from streamlab.engine.graph import Graph
 from streamlab.engine.kept import Kept
 from streamlab.engine.needs import Bounds, Past
 from streamlab.engine.outcome import Batch
-from streamlab.plans.nodes import Filter, InOrder, Source
+from streamlab.engine.rawrows import RawRows
+from streamlab.plans.nodes import Explode, Filter, InOrder, Source
 from tests.engine.lab import KEY, Lab, moment, seconds, table, window
 
 SOURCE = Source("lab")
@@ -113,3 +114,38 @@ def test_rows_of_many_batches_that_wait_together_leave_in_order_and_once():
 
     kept = [time for time in times[60:] if time >= 50]
     assert found == sorted([*times[:60], *kept, 1050.0])
+
+
+def test_an_exploded_record_of_which_one_row_is_late_counts_as_passed():
+    stamps = [2e9] * 2
+    at = pl.Series([[moment(50)], [moment(3), moment(51)]])
+    node = window(Explode(SOURCE, ("at",)), [N], on="at", lateness=seconds(0))
+    lab = Lab(node)
+
+    outcome = lab.step(table([1, 2], stamps=stamps, at=at))["window"]
+
+    assert lab.lines("late").height == 1
+    assert outcome.counts == (2, 2, 0, 0, 0, 0)
+
+
+def test_nan_inside_a_key_is_one_key():
+    inside = pl.Series([{"v": float("nan")}, {"v": 1.0}, {"v": float("nan")}])
+    lab = Lab(window(SOURCE, [N], by=("k",)))
+
+    for at in range(3):
+        lab.step(table([1.0], k=inside[at : at + 1]))
+
+    last = lab.all["window"][-1].change.added
+    assert last.get_column("n").to_list() == [2]
+
+
+def test_rows_kept_do_not_hold_the_batch_they_were_cut_from():
+    texts = [f"some text that is too long for a view, {at}" for at in range(20_000)]
+    raw = RawRows()
+
+    raw.add(pl.DataFrame({"text": texts})[7:9], np.array([0, 0]))
+
+    kept = raw.of([0])
+    assert kept is not None
+    arrow = kept.get_column("text").to_arrow(compat_level=pl.CompatLevel.newest())
+    assert arrow.get_total_buffer_size() < 1_000

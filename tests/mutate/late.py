@@ -204,7 +204,15 @@ LATE = (
         "return Times(filled, missing, future, ~future)",
         "return Times(filled, missing, future, ~missing)",
         "one record dated 2099 closes every window",
-        _WINDOWS,
+        _ORDERED,
+    ),
+    Mutant(
+        "rows in the future are windowed where others have no time",
+        _ASSIGN,
+        "return Times(filled, missing, future, ~(missing | future))",
+        "return Times(filled, missing, future, ~missing)",
+        "one record dated 2099 closes every window",
+        _ORDERED,
     ),
     Mutant(
         "a row without a broker's time is in the future",
@@ -276,6 +284,6 @@ LATE = (
         "mine = np.setdiff1d(np.unique(row[fate]), better)",
         "mine = np.unique(row[fate])",
         "received = passed + filtered + rejected + late + expired does not hold",
-        ("tests/engine/test_frames.py",),
+        ("tests/engine/test_edges.py",),
     ),
 )

@@ -5,9 +5,12 @@ from __future__ import annotations
 from tests.mutate.mutant import Mutant
 
 _STATES = ("tests/engine/test_states.py",)
-_KEYS = ("tests/engine/test_keys.py", "tests/engine/test_windows.py")
-_RAW = ("tests/engine/test_rawrows.py",)
-_FRAMES = ("tests/engine/test_frames.py",)
+_KEYS = (
+    "tests/engine/test_keys.py",
+    "tests/engine/test_windows.py",
+    "tests/engine/test_edges.py",
+)
+_RAW = ("tests/engine/test_rawrows.py", "tests/engine/test_edges.py")
 _FILE, _SLOTS = "engine/states.py", "engine/keys.py"
 _ROWS, _AGGREGATOR = "engine/rawrows.py", "engine/aggregator.py"
 
@@ -298,14 +301,6 @@ _RAWS = (
         "pass",
         "rows of small batches count several times",
         _STATES,
-    ),
-    Mutant(
-        "few rows are computed as they come",
-        _AGGREGATOR,
-        "fed = (repeated(rows) if few else rows).lazy().with_row_index(PLACE)",
-        "few, fed = False, rows.lazy().with_row_index(PLACE)",
-        "x // 0.1 of a lone row is another whole number",
-        _FRAMES,
     ),
     Mutant(
         "a state is not emptied for its next window",
