@@ -52,6 +52,7 @@ class Ready:
     """In the place of a decoder: blocks are frames, ready to be taken."""
 
     schema = pl.Schema({"symbol": pl.String(), "price": pl.Float64()})
+    ids_are_text = False
 
     def __init__(self) -> None:
         rejected = {"_partition": pl.Int32(), "_reason": pl.String(), **HIDDEN_SCHEMA}
@@ -139,6 +140,7 @@ class Bench:
             final=False,
             done={},
             number=self._number,
+            take=lambda intake, blocks: intake.take(blocks),
         )
         cost = Cost(time.perf_counter() - began, time.process_time() - before)
         assert self.frame.error is None, self.frame.error
