@@ -194,6 +194,11 @@ class Outlets:
         tap.close()
 
     @property
+    def crossing(self) -> bool:
+        """Whether rows are on their way to a join in another source."""
+        return not all(tap.empty for tap in self.taps)
+
+    @property
     def taps(self) -> list[Tap]:
         """Those that read."""
         with self._lock:

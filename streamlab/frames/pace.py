@@ -10,7 +10,7 @@ Everything that begins with `_` belongs to the I/O loop; the rest may be asked f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -156,6 +156,7 @@ class ReplayClock:
     async def still(self) -> AsyncIterator[None]:
         """No source hands anything over meanwhile."""
         async with self._round:
+            await self._crossed(tuple(self._sources))
             yield
 
     # -- by itself ---------------------------------------------------------------------------
@@ -224,13 +225,21 @@ class ReplayClock:
             self._refuse()
             try:
                 async with asyncio.timeout(timeout):
+                    sources = list(self._sources)
                     await self._go(span)
+                    await self._crossed([*sources, *self._sources])
             except TimeoutError:
                 raise WaitTimeoutError(
                     f"after {timeout:g} s the clock is at {self.words}: "
                     f"{self._trouble or 'a source is still reading'}. Step again, or raise "
                     "timeout=."
                 ) from None
+
+    async def _crossed(self, sources: Sequence[Played]) -> None:
+        """Return once joins have taken what these have handed over, and joins of joins."""
+        while any(source.crossing for source in sources):
+            for source in sources:
+                await source.crossed()
 
     def _refuse(self) -> None:
         if not self._sources and not self._expected:

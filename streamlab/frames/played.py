@@ -49,6 +49,15 @@ class Played(Protocol):
         """Whether it has handed over its last record, and only closes."""
         ...
 
+    @property
+    def crossing(self) -> bool:
+        """Whether rows of it are on their way to a join in another source."""
+        ...
+
+    async def crossed(self) -> None:
+        """Return once none are."""
+        ...
+
     def ask(self) -> int:
         """Ask the broker once more; returns how often it was asked before."""
         ...

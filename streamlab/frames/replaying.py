@@ -89,6 +89,14 @@ class Replay(Fetch):
     def ending(self) -> bool:
         return self._ended and not self._ahead and not self.over
 
+    @property
+    def crossing(self) -> bool:
+        return self._pipeline.outlets.crossing
+
+    async def crossed(self) -> None:
+        while self.crossing:
+            await self.moved()
+
     def ask(self) -> int:
         self._wanted.set()
         return self.asked

@@ -466,6 +466,24 @@ def test_collect_all_of_sources_in_step_is_of_one_moment(name: str):
     assert len(a) == len(b) == 600
 
 
+def test_a_step_returns_when_joins_have_taken_what_became_due(name: str):
+    trades, quotes = topic(name), topic(f"{name}-b")
+    for each in (name, f"{name}-b"):
+        at(each, 0, *(n / 10 for n in range(600)))
+    day = sl.clock(START, speed=0)
+    t, q = (source.live(clock=day) for source in (trades, quotes))
+    near = t.join_asof(q, by="symbol", tolerance="1s", lateness="1s")
+    tape = near.select("time").merge_sorted(q.select("time"), lateness="1s")
+
+    for second in range(5, 55, 5):
+        day.step("5s")
+
+        assert len(near) == 10 * (second - 1)
+        assert len(tape) == 20 * (second - 1)
+        assert len(sl.collect_all([t, near])[1]) == 10 * (second - 1)
+    assert near.check_parity().startswith("equal: 490 rows")
+
+
 def test_collect_all_of_other_sources_says_what_to_do(name: str):
     a, b = topic(name).live(), topic(f"{name}-b").live()
 
