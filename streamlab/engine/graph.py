@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 import polars as pl
@@ -19,7 +19,7 @@ from streamlab.engine.operator import OWN, Operator, Place
 from streamlab.engine.outcome import Batch, Outcome
 from streamlab.engine.rowwise import Chain
 from streamlab.engine.stage import Setting
-from streamlab.engine.watermark import FOREVER, NONE, Watermark
+from streamlab.engine.watermark import FOREVER, Watermark, moment
 from streamlab.plans.fingerprint import fingerprint
 from streamlab.plans.nodes import (
     Closed,
@@ -38,7 +38,6 @@ from streamlab.plans.nodes import (
 )
 
 MAX_OPEN = 100_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_AHEAD = Span(0, UNIT_US["h"])  # for the source's own watermark
 
 
@@ -105,9 +104,7 @@ class Graph:
     @property
     def watermark(self) -> datetime | None:
         """The source's own: newest event time, minimum over the partitions that hold."""
-        if self._watermark.mark == NONE:
-            return None
-        return _EPOCH + timedelta(microseconds=self._watermark.mark)
+        return moment(self._watermark.mark)
 
     @property
     def state_bytes(self) -> int:

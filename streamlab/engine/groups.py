@@ -6,7 +6,7 @@ when a tombstone deletes them, and, those least recently changed, when there are
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
@@ -20,13 +20,12 @@ from streamlab.engine.needs import Bounds, Needs
 from streamlab.engine.outcome import Batch, Counts
 from streamlab.engine.rowwise import ROW, Result
 from streamlab.engine.stage import Effect
-from streamlab.engine.watermark import NONE, Int64s, Watermark
+from streamlab.engine.watermark import NONE, Int64s, Watermark, moment
 from streamlab.plans.nodes import GroupBy
 from streamlab.records import KEY
 
 _FRESH = "__fresh"  # whether the key had gone before this row
 _CUT = "__cut"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOTHING = np.empty(0, np.int64)
 
 
@@ -100,9 +99,7 @@ class GroupStage:
     @property
     def watermark(self) -> datetime | None:
         """How far event time has come; None if nothing hangs on it."""
-        if self._watermark.mark == NONE:
-            return None
-        return _EPOCH + timedelta(microseconds=self._watermark.mark)
+        return moment(self._watermark.mark)
 
     def is_open(self, _: int) -> bool:
         """A running group is never over."""

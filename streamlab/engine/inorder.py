@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
@@ -11,20 +11,19 @@ from numpy.typing import NDArray
 
 from streamlab.changes import PART, SEQ, STAMP
 from streamlab.engine import verdict
-from streamlab.engine.assign import FUTURE, NO_TIME, Times, read_times
+from streamlab.engine.assign import Times, read_times
+from streamlab.engine.fates import refused
 from streamlab.engine.kept import Kept
-from streamlab.engine.needs import Bounds
 from streamlab.engine.outcome import Batch
 from streamlab.engine.pending import Pending, joined
 from streamlab.engine.rowwise import ROW, Result, without
-from streamlab.engine.stage import Effect, Input
+from streamlab.engine.stage import Appending, Effect, Input
 from streamlab.engine.verdict import LATE_BY
-from streamlab.engine.watermark import FOREVER, NONE, Int64s, Watermark
+from streamlab.engine.watermark import FOREVER, NONE, Int64s, Watermark, moment
 from streamlab.plans.nodes import InOrder
-from streamlab.records import OFFSET, PARTITION, REASON, TIMESTAMP
+from streamlab.records import OFFSET, PARTITION, TIMESTAMP
 
 _LATE_KEPT = 10_000  # rows, for a `.late` that is asked for after they came
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class _Judged(NamedTuple):
@@ -45,7 +44,7 @@ class _Judged(NamedTuple):
     watermark: Watermark
 
 
-class InOrderStage:
+class InOrderStage(Appending):
     """Holds rows back until the limit (watermark less lateness) has passed their time.
 
     A row earlier than the limit at its arrival is late. The limit is judged row by row, and all
@@ -80,21 +79,12 @@ class InOrderStage:
         """How far it has let go; at the end, how far the watermark had come by then."""
         ended = self._frontier == FOREVER
         limit = self._limit(self._watermark.mark) if ended else self._frontier
-        return None if limit == NONE else _EPOCH + timedelta(microseconds=limit)
+        return moment(limit)
 
     @property
     def frontier(self) -> int:
         """All rows earlier than this are out, and none will follow."""
         return self._frontier
-
-    @property
-    def bounds(self) -> Bounds:
-        """It has no windows."""
-        return Bounds(NONE, None)
-
-    def is_open(self, start: int) -> bool:  # noqa: ARG002 - the protocol's
-        """Its rows never change."""
-        return False
 
     def known(self, kind: str) -> pl.DataFrame | None:
         """The newest 10,000 late rows; of the others what their frame keeps."""
@@ -110,7 +100,8 @@ class InOrderStage:
         good = judged.times.good & ~judged.late
         nothing = np.zeros(len(good), np.bool_)
         counts = verdict.count(result, good, judged.late, nothing)
-        late, rejected = self._missed(judged), _rejected(judged)
+        late, times = self._missed(judged), judged.times
+        rejected = None if times.good.all() else refused(judged.rows, times)
         rows = without(result.rows, (ROW,))
         taken = rows if good.all() else rows.filter(pl.Series(good))
         # Nothing has changed up to here.
@@ -169,14 +160,6 @@ class InOrderStage:
             ]
         )
         return lines.hstack(without(rows, lines.columns))
-
-
-def _rejected(judged: _Judged) -> pl.DataFrame:
-    """The rows without a usable event time, as they came, with `_reason`."""
-    bad = ~judged.times.good
-    reasons = np.where(judged.times.future[bad], FUTURE, NO_TIME)
-    rows = without(_where(judged.rows, bad), (REASON,))
-    return rows.hstack([pl.Series(REASON, reasons.tolist(), dtype=pl.String)])
 
 
 def _where(rows: pl.DataFrame, mark: NDArray[np.bool_]) -> pl.DataFrame:

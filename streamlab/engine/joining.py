@@ -9,19 +9,18 @@ import polars as pl
 
 from streamlab.changes import HIDDEN, TIME
 from streamlab.engine.lookup import Found, Lookup, columns_of
-from streamlab.engine.needs import Bounds, Needs
 from streamlab.engine.outcome import Counts
 from streamlab.engine.rowwise import ROW, Result, without
-from streamlab.engine.sides import FOREVER, Front, Queue, less, moment, times_of
-from streamlab.engine.stage import Effect, Input
-from streamlab.engine.watermark import NONE, Int64s
+from streamlab.engine.sides import FOREVER, Front, Queue, less, times_of
+from streamlab.engine.stage import Appending, Effect, Input
+from streamlab.engine.watermark import Int64s, moment
 from streamlab.plans.combined import combined_schema, joined_names
 from streamlab.plans.nodes import Join
 
 _RECORD = ROW  # in the rows that wait: a number of the record, rising
 
 
-class JoinStage:
+class JoinStage(Appending):
     """Left rows wait until no right row can come that they want; right rows as long as they can
     be wanted. Rows leave in the left side's order, with its hidden columns.
 
@@ -32,7 +31,7 @@ class JoinStage:
         needs: None: nothing commits for two inputs.
     """
 
-    needs: Needs | None = None
+    needs = None
 
     def __init__(self, node: Join) -> None:
         self.node = node
@@ -64,19 +63,6 @@ class JoinStage:
     def frontier(self) -> int:
         """All rows earlier than this are out."""
         return min(self._left.at, self._limit)
-
-    @property
-    def bounds(self) -> Bounds:
-        """It has no windows."""
-        return Bounds(NONE, None)
-
-    def known(self, kind: str) -> pl.DataFrame | None:  # noqa: ARG002 - the protocol's
-        """What its frame keeps."""
-        return None
-
-    def is_open(self, start: int) -> bool:  # noqa: ARG002 - the protocol's
-        """Its rows never change."""
-        return False
 
     @property
     def _limit(self) -> int:

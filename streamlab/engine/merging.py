@@ -8,28 +8,23 @@ import numpy as np
 import polars as pl
 
 from streamlab.changes import HIDDEN, PART
-from streamlab.engine.needs import Bounds, Needs
 from streamlab.engine.outcome import Counts
 from streamlab.engine.rowwise import ROW, without
-from streamlab.engine.sides import Front, Queue, moment, times_of
-from streamlab.engine.stage import Effect, Input
-from streamlab.engine.watermark import NONE
+from streamlab.engine.sides import Front, Queue, times_of
+from streamlab.engine.stage import Appending, Effect, Input
+from streamlab.engine.watermark import moment
 from streamlab.plans.combined import combined_schema, parts_apart
 from streamlab.plans.nodes import Merge
 
-SOURCES_APART = (
-    2**20
-)  # between the partition numbers of one source and those of the next
 
-
-class MergeStage:
+class MergeStage(Appending):
     """Holds each side's rows back until the other side has come as far.
 
     Attributes:
         needs: None: nothing commits for two inputs.
     """
 
-    needs: Needs | None = None
+    needs = None
 
     def __init__(self, node: Merge) -> None:
         self._shift = parts_apart(node)
@@ -53,19 +48,6 @@ class MergeStage:
     def frontier(self) -> int:
         """All rows earlier than this are out."""
         return min(front.at for front in self._fronts)
-
-    @property
-    def bounds(self) -> Bounds:
-        """It has no windows."""
-        return Bounds(NONE, None)
-
-    def known(self, kind: str) -> pl.DataFrame | None:  # noqa: ARG002 - the protocol's
-        """What its frame keeps."""
-        return None
-
-    def is_open(self, start: int) -> bool:  # noqa: ARG002 - the protocol's
-        """Its rows never change."""
-        return False
 
     def take(self, inputs: tuple[Input | None, ...]) -> Effect | None:
         """What both sides have come to."""

@@ -20,7 +20,6 @@ from streamlab.engine.stage import (
     Effect,
     Input,
     Setting,
-    Stage,
     Takes,
 )
 from streamlab.plans.nodes import Stateful
@@ -88,11 +87,6 @@ class Operator:
     def holds(self) -> str:
         """What its state is of ("1,200 keys"); "" if it doesn't tell."""
         return str(getattr(self.state, "holds", ""))
-
-    @property
-    def stage(self) -> Stage | None:
-        """The state, whichever kind it is of."""
-        return self.state
 
     def allow(self, max_open: int) -> None:
         """A frame wants so many keys kept; the most that any wants counts."""

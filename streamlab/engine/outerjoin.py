@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import numpy as np
 import polars as pl
 
 from streamlab.changes import HIDDEN, JOINED, UNMATCHED
 from streamlab.engine.fates import Mask, tally
-from streamlab.engine.faults import FAILURES, PlanError, first_bad
-from streamlab.engine.needs import Bounds, Needed
+from streamlab.engine.faults import FAILURES, first_bad
 from streamlab.engine.outcome import Counts
 from streamlab.engine.rowwise import ROW, Result, fed, numbered, without
-from streamlab.engine.stage import Effect, Input
-from streamlab.engine.watermark import NONE
+from streamlab.engine.stage import Appending, Effect, Input
 from streamlab.plans.nodes import OuterJoin
 
 _PLACE = "__place"  # of a row in the table
 
 
-class OuterStage:
+class OuterStage(Appending):
     """Which rows of the table have found a match; see the module's docstring.
 
     A joined row never changes. The others of the table are put out with the first batch, be it
     without rows, and taken back one by one.
     """
 
-    needs: Needed | None = None  # what has been matched can't be known again
-    frontier = None
-    bounds = Bounds(NONE, None)
-    watermark: datetime | None = None
+    needs = None  # what has been matched can't be known again
 
     def __init__(self, node: OuterJoin) -> None:
         """Nothing has a match."""
@@ -51,14 +44,6 @@ class OuterStage:
         """How many rows are still there without a match."""
         return f"{int((~self._matched).sum()):,} rows of the table without a match"
 
-    def is_open(self, _: int) -> bool:
-        """It has no windows."""
-        return False
-
-    def known(self, _: str) -> pl.DataFrame | None:
-        """What has been joined is what the frame of the same plan keeps."""
-        return None
-
     def take(self, inputs: tuple[Input | None, ...]) -> Effect | None:
         """Join new rows; what has found its first match leaves."""
         (given,) = inputs
@@ -72,7 +57,7 @@ class OuterStage:
             bad = first_bad(height, lambda n: self._join(result.rows.head(n)))
             if bad is None:
                 raise
-            error = self._fault(problem, given, bad)
+            error = given.fault(problem, self.node, bad)
             rows = result.rows.head(bad)
             result = result._replace(rows=rows, good=error.index or 0)
             found = self._join(rows)
@@ -82,12 +67,6 @@ class OuterStage:
             rows = pl.concat([rows, self._lonely(result.rows).select(rows.columns)])
             removed, self._begun = None, True
         return Effect(rows, counts, removed, error=error)
-
-    def _fault(self, problem: BaseException, given: Input, bad: int) -> PlanError:
-        """The step fails on the row at place `bad`."""
-        row = int(given.result.rows.get_column(ROW)[bad])
-        record = without(given.origin.rows.slice(row, 1), (ROW,))
-        return PlanError(problem, self.node, record, row)
 
     def _join(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The joined rows in order, with the places of both sides; changes nothing."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 import polars as pl
 
-from streamlab.engine.faults import FAILURES, PlanError, first_bad
+from streamlab.engine.faults import FAILURES, first_bad
 from streamlab.engine.keys import plain
 from streamlab.engine.lookback import (
     Commit,
@@ -20,21 +20,19 @@ from streamlab.engine.lookback import (
     evaluated,
 )
 from streamlab.engine.lookspan import LastDecayed, RecentRows
-from streamlab.engine.needs import Bounds
 from streamlab.engine.outcome import Counts
 from streamlab.engine.rowwise import KEEP, ROW, Chain, Result, numbered, without
-from streamlab.engine.stage import Effect, Input
-from streamlab.engine.watermark import FOREVER, NONE, Int64s
+from streamlab.engine.stage import Appending, Effect, Input
+from streamlab.engine.watermark import FOREVER, NONE, Int64s, moment
 from streamlab.engine.weights import Weighted
 from streamlab.plans.looking_back import INPUT, Look, Program, program
 from streamlab.plans.nodes import Filter, RowWise, Running, Select, WithColumns
 
 _KEY = "__key"
 _ENTRY_BYTES = 150  # a key in a dictionary, and its number
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class RunningStage:
+class RunningStage(Appending):
     """Functions that look back, each with its memory, and the row-wise rest of the step.
 
     Nothing is remembered of a batch on which anything fails.
@@ -70,27 +68,12 @@ class RunningStage:
     @property
     def watermark(self) -> datetime | None:
         """How far the rows in order have come."""
-        at = self._frontier
-        if at is None or at in {NONE, FOREVER}:
-            return None
-        return _EPOCH + timedelta(microseconds=at)
+        return None if self._frontier is None else moment(self._frontier)
 
     @property
     def frontier(self) -> int | None:
         """That of what comes in."""
         return self._frontier
-
-    @property
-    def bounds(self) -> Bounds:
-        """It has no windows."""
-        return Bounds(NONE, None)
-
-    def is_open(self, start: int) -> bool:  # noqa: ARG002 - the protocol's
-        """Its rows never change."""
-        return False
-
-    def known(self, kind: str) -> None:
-        """What the frame of the same plan keeps."""
 
     def take(self, inputs: tuple[Input | None, ...]) -> Effect | None:
         """Give new rows their columns."""
@@ -105,7 +88,7 @@ class RunningStage:
             bad = first_bad(rows.height, lambda n: self._through(rows.head(n)))
             if bad is None:
                 raise
-            error = self._fault(problem, given, bad)
+            error = given.fault(problem, self.node, bad)
             result = result._replace(rows=result.rows.head(bad), good=error.index or 0)
             done, commits = self._through(rows.head(bad))
         counts = _counts(result, done)
@@ -122,12 +105,6 @@ class RunningStage:
             found, after = self._level(level, rows)
             rows, commits = rows.hstack(found), commits + after
         return self._final.collect(rows), commits
-
-    def _fault(self, problem: Exception, given: Input, bad: int) -> PlanError:
-        """The step fails on the row at place `bad`."""
-        row = int(given.result.rows.get_column(ROW)[bad])
-        record = without(given.origin.rows.slice(row, 1), (ROW,))
-        return PlanError(problem, self.node, record, row)
 
     def _level(
         self, looks: Sequence[Look], rows: pl.DataFrame

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -15,20 +14,12 @@ from streamlab.engine.rawrows import own_buffers
 from streamlab.engine.watermark import NONE, Int64s
 
 FOREVER = int(np.iinfo(np.int64).max)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LARGEST_MERGE = 131_072
 
 
 def times_of(rows: pl.DataFrame) -> Int64s:
     """Event times, µs since 1970; rows in order have one each."""
     return rows.get_column(TIME).to_physical().to_numpy()
-
-
-def moment(frontier: int) -> datetime | None:
-    """As a watermark is shown; None before there is one."""
-    if frontier in {NONE, FOREVER}:
-        return None
-    return _EPOCH + timedelta(microseconds=frontier)
 
 
 def less(frontier: int, span: int) -> int:

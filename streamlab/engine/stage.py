@@ -15,7 +15,9 @@ import polars as pl
 from streamlab.engine.faults import PlanError
 from streamlab.engine.needs import Bounds, Needed, Past
 from streamlab.engine.outcome import Batch, Counts
-from streamlab.engine.rowwise import Result
+from streamlab.engine.rowwise import ROW, Result, without
+from streamlab.engine.watermark import NONE
+from streamlab.plans.nodes import Node
 
 
 class Input(NamedTuple):
@@ -28,6 +30,12 @@ class Input(NamedTuple):
 
     origin: Batch
     result: Result
+
+    def fault(self, problem: BaseException, node: Node, place: int) -> PlanError:
+        """The error of a step that fails on the row at `place` of the result."""
+        row = int(self.result.rows.get_column(ROW)[place])
+        record = without(self.origin.rows.slice(row, 1), (ROW,))
+        return PlanError(problem, node, record, row)
 
 
 class Effect(NamedTuple):
@@ -142,3 +150,30 @@ class Takes(Protocol):
 
 class Direct(Takes, Stage, Protocol):
     """A stage that works by itself."""
+
+
+class Appending:
+    """What stages have in common whose rows never change, and that have no windows."""
+
+    @property
+    def watermark(self) -> datetime | None:
+        """None: nothing hangs on event time."""
+        return None
+
+    @property
+    def frontier(self) -> int | None:
+        """None: rows come in any order."""
+        return None
+
+    @property
+    def bounds(self) -> Bounds:
+        """There are no windows."""
+        return Bounds(NONE, None)
+
+    def known(self, _: str) -> pl.DataFrame | None:
+        """What has come out is what the frame of the same plan keeps."""
+        return None
+
+    def is_open(self, _: int) -> bool:
+        """What has come out never changes."""
+        return False

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 import polars as pl
 
 from streamlab.changes import HIDDEN, PART, STAMP
 from streamlab.engine.assign import read_times
-from streamlab.engine.needs import Bounds
 from streamlab.engine.outcome import Counts
 from streamlab.engine.rowwise import ROW
-from streamlab.engine.stage import Effect, Input
-from streamlab.engine.watermark import NONE, Int64s, Watermark
+from streamlab.engine.stage import Appending, Effect, Input
+from streamlab.engine.watermark import NONE, Int64s, Watermark, moment
 from streamlab.plans.nodes import TRAIL_SCHEMA, Trail
 
 IN_TIME, LATE = "in time", "late"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class TrailStage:
+class TrailStage(Appending):
     """Follows the watermark as windows do, and tells where it stood at each row."""
 
     needs = None
@@ -41,21 +39,7 @@ class TrailStage:
         mark = self._watermark.mark
         if mark == NONE or self.node.lateness is None:
             return None
-        return _EPOCH + timedelta(microseconds=mark - self.node.lateness.us)
-
-    @property
-    def frontier(self) -> int | None:
-        return None
-
-    @property
-    def bounds(self) -> Bounds:
-        return Bounds(NONE, None)
-
-    def known(self, kind: str) -> pl.DataFrame | None:  # noqa: ARG002 - the protocol's
-        return None
-
-    def is_open(self, start: int) -> bool:  # noqa: ARG002 - the protocol's
-        return False
+        return moment(mark - self.node.lateness.us)
 
     def take(self, inputs: tuple[Input | None, ...]) -> Effect | None:
         """A line for each row that has a usable event time."""

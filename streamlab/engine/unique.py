@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, bisect_right
 from collections.abc import Hashable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 import polars as pl
@@ -18,24 +18,20 @@ from streamlab.engine.keys import coded, plain, sized_all
 from streamlab.engine.needs import Bounds, Needs
 from streamlab.engine.outcome import Counts
 from streamlab.engine.rowwise import ROW, Result, without
-from streamlab.engine.stage import Effect, Input, Setting
-from streamlab.engine.watermark import NONE, Int64s, Watermark
+from streamlab.engine.stage import Appending, Effect, Input, Setting
+from streamlab.engine.watermark import NONE, Int64s, Watermark, moment
 from streamlab.plans.nodes import Unique
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KEY_BYTES = 112  # a set's or dictionary's entry, with its share of empty ones
 _TIME_BYTES = (
     160  # a passed row's time, in the list of its key and in that of its bucket
 )
 
 
-class UniqueStage:
+class UniqueStage(Appending):
     """The first row of each key passes, for ever: all keys are remembered."""
 
-    needs: Needs | None = None
-    frontier = None
-    bounds = Bounds(NONE, None)
-    watermark: datetime | None = None
+    needs = None
 
     def __init__(self, node: Unique, schema: pl.Schema) -> None:
         """Make it for rows of `schema` (shown columns)."""
@@ -47,14 +43,6 @@ class UniqueStage:
     def holds(self) -> str:
         """How many keys are remembered."""
         return f"{len(self._seen):,} keys"
-
-    def is_open(self, _: int) -> bool:
-        """Rows that have passed never change."""
-        return False
-
-    def known(self, _: str) -> pl.DataFrame | None:
-        """What has passed is what the frame of the same plan keeps."""
-        return None
 
     def take(self, inputs: tuple[Input | None, ...]) -> Effect | None:
         """Let first rows through."""
@@ -78,7 +66,7 @@ class UniqueStage:
         return Effect(_chosen(result, passed), counts)
 
 
-class UniqueWithin:
+class UniqueWithin(Appending):
     """A row passes if none of its key has passed less than `within` away from it.
 
     Rows more than `within` behind the watermark do not pass (`expired`), so what has passed
@@ -88,8 +76,6 @@ class UniqueWithin:
         needs: the oldest record whose having passed still matters; None if nobody commits.
         trouble: why the batch answer can't be worked out again; "" if it can.
     """
-
-    frontier = None
 
     def __init__(
         self, node: Unique, within: Span, schema: pl.Schema, setting: Setting
@@ -127,17 +113,7 @@ class UniqueWithin:
     @property
     def watermark(self) -> datetime | None:
         """How far event time has come; None before there is any."""
-        if self._watermark.mark == NONE:
-            return None
-        return _EPOCH + timedelta(microseconds=self._watermark.mark)
-
-    def is_open(self, _: int) -> bool:
-        """Rows that have passed never change."""
-        return False
-
-    def known(self, _: str) -> pl.DataFrame | None:
-        """What has passed is what the frame of the same plan keeps."""
-        return None
+        return moment(self._watermark.mark)
 
     def take(self, inputs: tuple[Input | None, ...]) -> Effect | None:
         """Let rows through that have no like nearby."""

@@ -9,11 +9,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from streamlab.changes import PART, SEQ, STAMP, WINDOW_END, WINDOW_START
-from streamlab.engine.assign import FUTURE, NO_TIME, Times, moments
+from streamlab.engine.assign import Times, moments
+from streamlab.engine.fates import tally
 from streamlab.engine.outcome import Counts
 from streamlab.engine.rowwise import ROW, Result
 from streamlab.engine.watermark import Int64s, Watermark
-from streamlab.records import OFFSET, PARTITION, REASON, TIMESTAMP
+from streamlab.records import OFFSET, PARTITION, TIMESTAMP
 
 LATE_BY = "_late_by"
 
@@ -94,17 +95,7 @@ def count(
     """
     none = np.zeros(len(good), np.bool_) if outside is None else outside
     every = (good, late, expired, none, ~(good | late | expired | none))
-    if not result.multiplies:
-        passed, behind, gone, held, refused = (int(fate.sum()) for fate in every)
-    else:  # a record counts once, for the best that became of any of its rows
-        row = result.rows.get_column(ROW).to_numpy()
-        better = np.empty(0, row.dtype)
-        tally = []
-        for fate in every:
-            mine = np.setdiff1d(np.unique(row[fate]), better)
-            better = np.union1d(better, mine)
-            tally.append(len(mine))
-        passed, behind, gone, held, refused = tally
+    passed, behind, gone, held, refused = tally(result, every)
     filtered = result.filtered + held
     return Counts(result.good, passed, filtered, refused, behind, gone)
 
@@ -129,12 +120,3 @@ def missed_rows(rows: pl.DataFrame, pairs: Pairs, dtype: pl.DataType) -> pl.Data
         ]
     )
     return lines.hstack(rows.drop(lines.columns, strict=False))
-
-
-def rejected_rows(judged: Judged) -> pl.DataFrame:
-    """The rows without a usable event time, as they came, with `_reason`."""
-    bad = ~judged.times.good
-    future = pl.Series(REASON, judged.times.future[bad])
-    rows = judged.rows.filter(pl.Series(bad)).drop(ROW)
-    reason = pl.when(future).then(pl.lit(FUTURE)).otherwise(pl.lit(NO_TIME))
-    return rows.with_columns(reason.alias(REASON))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +16,14 @@ Int64s = NDArray[np.int64]
 NONE = int(np.iinfo(np.int64).min)  # "no watermark yet"; earlier than every event time
 FOREVER = int(np.iinfo(np.int64).max)  # nothing comes any more
 _RUNS = 64  # so many pieces of a block are looked at one by one
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def moment(mark: int) -> datetime | None:
+    """As a watermark is shown; None before there is one, and when nothing comes any more."""
+    if mark in {NONE, FOREVER}:
+        return None
+    return _EPOCH + timedelta(microseconds=mark)
 
 
 @dataclass(slots=True)

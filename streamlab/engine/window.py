@@ -22,6 +22,7 @@ from streamlab.durations import Span
 from streamlab.engine import verdict
 from streamlab.engine.aggregator import CLOCK, START, Aggregator
 from streamlab.engine.assign import Times, moments, read_times, spans
+from streamlab.engine.fates import refused
 from streamlab.engine.kept import Kept
 from streamlab.engine.keys import Slots
 from streamlab.engine.needs import Bounds, Needs, Past
@@ -31,7 +32,7 @@ from streamlab.engine.sessionslots import SessionSlots
 from streamlab.engine.stage import Effect
 from streamlab.engine.standing import stand
 from streamlab.engine.verdict import NO_PAIRS, Judged, Pairs
-from streamlab.engine.watermark import FOREVER, NONE, Int64s, Watermark
+from streamlab.engine.watermark import FOREVER, NONE, Int64s, Watermark, moment
 from streamlab.plans.nodes import Window, window_dtype
 
 _LATE_KEPT = 10_000  # rows, for a `.late` that is asked for after they came
@@ -115,9 +116,7 @@ class WindowOperator:
     def watermark(self) -> datetime | None:
         """Watermark less lateness; None before there is one, or for integers."""
         limit = self._less_lateness(self._watermark.mark)
-        if self._integers or limit == NONE:
-            return None
-        return _EPOCH + timedelta(microseconds=limit)
+        return None if self._integers else moment(limit)
 
     @property
     def frontier(self) -> None:
@@ -273,12 +272,12 @@ class WindowOperator:
         if self._refused_blank is None:
             nothing = judged.cleared()
             late = verdict.missed_rows(nothing.rows, NO_PAIRS, self._dtype)
-            self._refused_blank = late, verdict.rejected_rows(nothing)
+            self._refused_blank = late, refused(nothing.rows, nothing.times)
         late, rejected = self._refused_blank
         if len(judged.late.rows):
             late = verdict.missed_rows(judged.rows, judged.late, self._dtype)
         if not judged.times.good.all():
-            rejected = verdict.rejected_rows(judged)
+            rejected = refused(judged.rows, judged.times)
         return late, rejected
 
     def _merge(self, judged: Judged, groups: pl.DataFrame) -> Int64s:

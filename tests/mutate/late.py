@@ -7,10 +7,11 @@ from tests.mutate.mutant import Mutant
 _WATERMARK = ("tests/engine/test_watermark.py",)
 _WINDOWS = ("tests/engine/test_windows.py",)
 _ORDERED = ("tests/engine/test_watermark_edges.py",)
-_FILE, _ASSIGN, _VERDICT = (
+_FILE, _ASSIGN, _VERDICT, _FATES = (
     "engine/watermark.py",
     "engine/assign.py",
     "engine/verdict.py",
+    "engine/fates.py",
 )
 
 LATE = (
@@ -264,7 +265,7 @@ LATE = (
     ),
     Mutant(
         "reasons of rejection are swapped",
-        _VERDICT,
+        _FATES,
         "pl.when(future).then(pl.lit(FUTURE)).otherwise(pl.lit(NO_TIME))",
         "pl.when(future).then(pl.lit(NO_TIME)).otherwise(pl.lit(FUTURE))",
         "`.errors` names the wrong reason",
@@ -280,8 +281,8 @@ LATE = (
     ),
     Mutant(
         "a record that explodes counts several times",
-        _VERDICT,
-        "mine = np.setdiff1d(np.unique(row[fate]), better)",
+        _FATES,
+        "mine = np.setdiff1d(np.unique(row[fate]), counted)",
         "mine = np.unique(row[fate])",
         "received = passed + filtered + rejected + late + expired does not hold",
         ("tests/engine/test_edges.py",),
