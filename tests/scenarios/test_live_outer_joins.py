@@ -71,13 +71,15 @@ def test_the_table_is_there_before_the_first_record(name: str):
         source = topic(f"{name}-{start}", **SCHEMA)
         both = joined(source.live(start=start))
         seen: list[Change] = []
-        both.to(seen.append).flush()
+        sink = both.to(seen.append)
+        sink.flush()
 
         assert names(both.df) == names(TABLE)
         assert not [column for column in both.df.columns if column.startswith("__")]
         assert len(both) == TABLE.height
         send(source, "A")
         assert names(both.wait()) == ["Anna", "Bob", "Bill", "Queen", "?"]
+        sink.flush()
         assert [each.added.height for each in seen] == [5, 1]
         assert both.check_parity().startswith("equal: 5 rows")
         balanced(both)

@@ -294,11 +294,11 @@ def test_a_sink_on_revised_rows_is_given_changes(name: str):
     counts = source.live(start="earliest").window("10s").agg(N)
     changes: list[Any] = []
 
-    counts.to(changes.append)
+    sink = counts.to(changes.append)
     counts.wait(count=100)
     source.send([row(0.5)])
     counts.wait(count=101)
-    counts.to(lambda change: None).flush()
+    sink.flush()
 
     last = changes[-1].added
     assert last.select("n").rows() == [(11,)]
