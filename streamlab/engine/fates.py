@@ -62,11 +62,6 @@ def timed(watermark: Watermark, origin: Batch, result: Result, span: Span) -> Ti
     return Timed(times.at(places), limits, moved, idle)
 
 
-def less(mark: int, span: Span) -> int:
-    """A mark less a span; NONE stays."""
-    return NONE if mark == NONE else mark - span.us
-
-
 def tally(result: Result, fates: Sequence[NDArray[Any]]) -> list[int]:
     """How many records had each fate; the rows of `result` have exactly one each.
 

@@ -14,13 +14,13 @@ import polars as pl
 
 from streamlab.engine.aggregator import CLOCK, START, Aggregator
 from streamlab.engine.expiry import Expiry
-from streamlab.engine.fates import IDLE, less, refused, tally, timed
+from streamlab.engine.fates import IDLE, refused, tally, timed
 from streamlab.engine.keys import Slots, coded, grown
 from streamlab.engine.needs import Bounds, Needs
 from streamlab.engine.outcome import Batch, Counts
 from streamlab.engine.rowwise import ROW, Result
 from streamlab.engine.stage import Effect
-from streamlab.engine.watermark import NONE, Int64s, Watermark, moment
+from streamlab.engine.watermark import NONE, Int64s, Watermark, less, moment
 from streamlab.plans.nodes import GroupBy
 from streamlab.records import KEY
 
@@ -242,7 +242,7 @@ class GroupStage:
             found = self._slots.find(0, deleted.select(KEY))
             gone.append(np.setdiff1d(found[found >= 0], slots))
         if self._expiry is not None and self._ttl is not None:
-            limit = less(self._watermark.mark, self._ttl)
+            limit = less(self._watermark.mark, self._ttl.us)
             gone.append(np.setdiff1d(self._expiry.due(limit), gone[-1]))
         going = np.concatenate(gone)
         many = self._slots.used - len(going) - self.max_open

@@ -19,7 +19,7 @@ from streamlab.engine.pending import Pending, joined
 from streamlab.engine.rowwise import ROW, Result, without
 from streamlab.engine.stage import Appending, Effect, Input
 from streamlab.engine.verdict import LATE_BY
-from streamlab.engine.watermark import FOREVER, NONE, Int64s, Watermark, moment
+from streamlab.engine.watermark import FOREVER, NONE, Int64s, Watermark, less, moment
 from streamlab.plans.nodes import InOrder
 from streamlab.records import OFFSET, PARTITION, TIMESTAMP
 
@@ -78,7 +78,7 @@ class InOrderStage(Appending):
     def watermark(self) -> datetime | None:
         """How far it has let go; at the end, how far the watermark had come by then."""
         ended = self._frontier == FOREVER
-        limit = self._limit(self._watermark.mark) if ended else self._frontier
+        limit = self._limit if ended else self._frontier
         return moment(limit)
 
     @property
@@ -134,14 +134,16 @@ class InOrderStage(Appending):
         self, came: pl.DataFrame, origin: Batch, *, final: bool
     ) -> pl.DataFrame:
         """What leaves, for the rows that came."""
-        limit = FOREVER if final else self._limit(self._watermark.mark)
+        limit = FOREVER if final else self._limit
         self._frontier = max(self._frontier, limit)
         most = came.height * 2 >= origin.rows.height
         self._pending.add(came, owned=most)
         return joined(self._pending.release(self._frontier), came.clear())
 
-    def _limit(self, mark: int) -> int:
-        return NONE if mark == NONE else mark - self.node.lateness.us
+    @property
+    def _limit(self) -> int:
+        """The watermark less the lateness."""
+        return less(self._watermark.mark, self.node.lateness.us)
 
     def _missed(self, judged: _Judged) -> pl.DataFrame:
         """A row for each record that came too late.

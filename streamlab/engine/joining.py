@@ -11,9 +11,9 @@ from streamlab.changes import HIDDEN, TIME
 from streamlab.engine.lookup import Found, Lookup, columns_of
 from streamlab.engine.outcome import Counts
 from streamlab.engine.rowwise import ROW, Result, without
-from streamlab.engine.sides import FOREVER, Front, Queue, less, times_of
+from streamlab.engine.sides import Front, Queue, times_of
 from streamlab.engine.stage import Appending, Effect, Input
-from streamlab.engine.watermark import Int64s, moment
+from streamlab.engine.watermark import FOREVER, Int64s, less, moment
 from streamlab.plans.combined import combined_schema, joined_names
 from streamlab.plans.nodes import Join
 

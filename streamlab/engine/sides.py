@@ -11,20 +11,14 @@ import polars as pl
 from streamlab.changes import TIME
 from streamlab.engine.outcome import Batch
 from streamlab.engine.rawrows import own_buffers
-from streamlab.engine.watermark import NONE, Int64s
+from streamlab.engine.watermark import FOREVER, NONE, Int64s
 
-FOREVER = int(np.iinfo(np.int64).max)
 _LARGEST_MERGE = 131_072
 
 
 def times_of(rows: pl.DataFrame) -> Int64s:
     """Event times, µs since 1970; rows in order have one each."""
     return rows.get_column(TIME).to_physical().to_numpy()
-
-
-def less(frontier: int, span: int) -> int:
-    """`frontier - span`, where "none yet" and "for ever" stay what they are."""
-    return frontier if frontier in {NONE, FOREVER} else frontier - span
 
 
 @dataclass(slots=True)

@@ -26,6 +26,11 @@ def moment(mark: int) -> datetime | None:
     return _EPOCH + timedelta(microseconds=mark)
 
 
+def less(mark: int, span: int) -> int:
+    """`mark - span`, where "none yet" and "for ever" stay what they are."""
+    return mark if mark in {NONE, FOREVER} else mark - span
+
+
 @dataclass(slots=True)
 class Watermark:
     """Minimum over the partitions that hold it of their newest event time; it never goes back.
@@ -137,7 +142,7 @@ class Watermark:
                 np.maximum(marks, line, out=marks)
             return marks
         still = [before.get(part, NONE) for part in holding if part not in running]
-        marks = np.full(length, min(still, default=np.iinfo(np.int64).max), np.int64)
+        marks = np.full(length, min(still, default=FOREVER), np.int64)
         for part, line in running.items():
             if part in holding:
                 np.minimum(marks, line, out=marks)

@@ -32,7 +32,7 @@ from streamlab.engine.sessionslots import SessionSlots
 from streamlab.engine.stage import Effect
 from streamlab.engine.standing import stand
 from streamlab.engine.verdict import NO_PAIRS, Judged, Pairs
-from streamlab.engine.watermark import FOREVER, NONE, Int64s, Watermark, moment
+from streamlab.engine.watermark import FOREVER, NONE, Int64s, Watermark, less, moment
 from streamlab.plans.nodes import Window, window_dtype
 
 _LATE_KEPT = 10_000  # rows, for a `.late` that is asked for after they came
@@ -115,7 +115,7 @@ class WindowOperator:
     @property
     def watermark(self) -> datetime | None:
         """Watermark less lateness; None before there is one, or for integers."""
-        limit = self._less_lateness(self._watermark.mark)
+        limit = less(self._watermark.mark, self._lateness or 0)
         return None if self._integers else moment(limit)
 
     @property
@@ -332,9 +332,6 @@ class WindowOperator:
             return np.full(len(marks), NONE, np.int64)
         return np.where(marks == NONE, NONE, marks - lateness)
 
-    def _less_lateness(self, mark: int) -> int:
-        return NONE if mark == NONE else mark - (self._lateness or 0)
-
     @property
     def _lateness(self) -> int | None:
         lateness = self.node.lateness
@@ -344,11 +341,8 @@ class WindowOperator:
         """Windows that end by then are over."""
         if final:
             return FOREVER
-        return (
-            NONE
-            if self._lateness is None
-            else self._less_lateness(self._watermark.mark)
-        )
+        lateness = self._lateness
+        return NONE if lateness is None else less(self._watermark.mark, lateness)
 
     def _note_first(self, judged: Judged) -> None:
         if self._from_first_row and judged.times.good.any():

@@ -31,14 +31,14 @@ ORDER = (
     ),
     _order(
         "the end lets nothing go",
-        "limit = FOREVER if final else self._limit(self._watermark.mark)",
-        "limit = self._limit(self._watermark.mark)",
+        "limit = FOREVER if final else self._limit",
+        "limit = self._limit",
         "the last rows of a bounded input never come",
     ),
     _order(
         "lateness is not granted",
-        "return NONE if mark == NONE else mark - self.node.lateness.us",
-        "return mark",
+        "return less(self._watermark.mark, self.node.lateness.us)",
+        "return self._watermark.mark",
         "rows leave before earlier ones have come",
     ),
     _order(

@@ -51,8 +51,8 @@ _CLOSING = (
     ),
     _window(
         "windows close without their lateness",
-        "return NONE if mark == NONE else mark - (self._lateness or 0)",
-        "return mark",
+        "return NONE if lateness is None else less(self._watermark.mark, lateness)",
+        "return NONE if lateness is None else self._watermark.mark",
         "windows close before rows in time have come",
     ),
     _window(
@@ -63,8 +63,8 @@ _CLOSING = (
     ),
     _window(
         "windows without a lateness close",
-        "            NONE\n            if self._lateness is None\n",
-        "            NONE\n            if self._lateness == -1\n",
+        "return NONE if lateness is None else less(self._watermark.mark, lateness)",
+        "return less(self._watermark.mark, lateness or 0)",
         "lateness=None drops rows",
     ),
     _window(
